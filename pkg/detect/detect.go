@@ -1,0 +1,96 @@
+// Package detect runs detectors over one partition of events: Set is the
+// operator, a Detector is one kind of judgement, a State is what a detector
+// remembers of one record key (an address, a host, a principal).
+//
+// # Invariants
+//
+//   - A detector is pure (DESIGN §2 law 1). Its output is a function of the
+//     events, marks and site epochs of its partition, in their order; windows
+//     use event time only. Final values must not depend on how the events of
+//     different sources were interleaved within their lateness.
+//   - Strings of an event alias the record: a state clones what it keeps.
+//   - Every state has a bound in bytes however hostile its key's events are.
+//   - A signal's window and id do not depend on marks or on append time.
+package detect
+
+import (
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
+	"github.com/ebbwatch/ebbwatch/pkg/site"
+)
+
+// Never is the time of a timer that is not set.
+const Never = int64(1<<63 - 1)
+
+// Info describes a detector; the documentation and the checks of the site
+// file are made from it.
+type Info struct {
+	ID   string // as in DESIGN §5
+	Role string // signal.RoleStaging, RoleExfil or RoleHealth; "" emits facts only
+	// Kinds are the events that it takes.
+	Kinds []event.Kind
+	// Default is its mode, signal floor and alert threshold.
+	Default site.Setting
+	// Alone says that a signal at the alert threshold is an alert by itself.
+	Alone      bool
+	Technique  []string
+	Thresholds []Threshold
+}
+
+// Threshold is one tunable number of a detector.
+type Threshold struct {
+	Name    string
+	Default float64
+	Unit    string
+	Doc     string
+}
+
+// Detector makes states and holds what is valid for all of them. A Set owns
+// its detectors; they are not shared between partitions.
+type Detector interface {
+	Info() Info
+	// Configure makes a site valid for all states from the next event on.
+	Configure(s *site.Site)
+	// New is the empty state of a key.
+	New() State
+}
+
+// State is what a detector knows of one key.
+type State interface {
+	// Apply takes one event of the wanted kinds.
+	Apply(e *event.Event, env *Env)
+	// Next says when Advance is wanted: as soon as the observer (Env.Observer)
+	// is complete up to At. At is Never when nothing is pending. An empty
+	// Observer means all sources of the partition.
+	Next() Timer
+	// Advance is called when that time has come, and may emit.
+	Advance(env *Env)
+	// Expired says that the state may be forgotten: all its windows lie
+	// before low (event time that all sources of the partition have passed)
+	// and nothing of it is worth keeping.
+	Expired(low int64) bool
+	// Append and Load encode the state for a snapshot, deterministically
+	// (operator.AppendString and its like, operator.Reader).
+	Append(dst []byte) []byte
+	Load(data []byte) error
+}
+
+// Timer is an event-time timer.
+type Timer struct {
+	Observer string
+	At       int64
+}
+
+// NoTimer is the timer of a state that waits for nothing.
+var NoTimer = Timer{At: Never}
+
+// Evidence holds at most max pieces of evidence: the first half of what it
+// was offered and the latest, in order of arrival, each with its record.
+func KeepEvidence(list []signal.Evidence, next signal.Evidence, limit int) []signal.Evidence {
+	if len(list) < limit {
+		return append(list, next)
+	}
+	copy(list[limit/2:], list[limit/2+1:])
+	list[len(list)-1] = next
+	return list
+}

@@ -1,0 +1,96 @@
+package detect
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
+	"github.com/ebbwatch/ebbwatch/pkg/site"
+)
+
+// Env is what a state may ask and say during one call. It is valid during
+// that call only.
+type Env struct {
+	// Site is the site that is valid now.
+	Site *site.Site
+	// Key is the record key that the state belongs to. It may be kept.
+	Key string
+
+	set  *Set
+	rec  *operator.Record // nil in Advance
+	ctx  operator.Context
+	info *Info
+}
+
+// Observer returns the name of the event's observer for Timer.Observer and
+// Low. It may be kept.
+func (v *Env) Observer(e *event.Event) string { return v.set.marks.name(&e.Observer) }
+
+// Low returns the event time up to which an observer's stream of a kind is
+// complete, 0 when that is not known. Which streams a source has is its own
+// affair: where it has one for all kinds, that one answers.
+func (v *Env) Low(observer string, k event.Kind) int64 { return v.set.marks.low(observer, k) }
+
+// Shows reports whether an observer delivers events of a kind at all, as far
+// as the partition has seen: whether their absence means anything.
+func (v *Env) Shows(observer string, k event.Kind) bool { return v.set.marks.shows(observer, k) }
+
+// Evidence returns the event that is being applied, with its coordinates and
+// a copy of its record.
+func (v *Env) Evidence(e *event.Event) signal.Evidence {
+	ev := signal.Evidence{At: -1, Name: strings.Clone(e.Origin.Name), Line: e.Origin.Line.Or(0)}
+	if at, known := e.Origin.Offset.Get(); known {
+		ev.At = int64(at)
+	}
+	if v.rec != nil {
+		ev.Topic, ev.Partition, ev.Offset = strings.Clone(v.rec.Topic), v.rec.Partition, v.rec.Offset
+		ev.Record = bytes.Clone(v.rec.Value)
+	}
+	return ev
+}
+
+// Setting returns mode, floor and alert threshold of the calling detector for
+// a subject.
+func (v *Env) Setting(on site.Subject, at int64) site.Setting {
+	return v.Site.Setting(v.info.ID, v.info.Default, on, at)
+}
+
+// Emit sends a signal. It fills in the detector, the key, the role, the
+// technique, and what follows from mode and thresholds; a signal below its
+// floor, or of a detector that is off, is not sent. The state sets Start, End,
+// First, Time, Score, Channel, Entity, Points, Reason and what else it knows,
+// and the id where it judges finer than its key: Subject enters the id.
+func (v *Env) Emit(s *signal.Signal, on site.Subject) {
+	set := v.Setting(on, s.Time)
+	if set.Mode == signal.ModeOff || s.Score < set.Floor {
+		return
+	}
+	s.Detector, s.Key, s.Mode = v.info.ID, v.Key, set.Mode
+	if s.Role == "" {
+		s.Role = v.info.Role
+	}
+	if s.Technique == nil {
+		s.Technique = v.info.Technique
+	}
+	s.Floor, s.Threshold = set.Floor, set.Alert
+	s.Alert = v.info.Alone && set.Mode == signal.ModeAlert && s.Score >= set.Alert
+	if s.ID == "" {
+		s.ID = signal.SignalID(s.Detector, s.Key, s.Subject, s.Start)
+	}
+	v.set.emitSignal(s, v.ctx)
+}
+
+// Fact sends an identity fact.
+func (v *Env) Fact(f *signal.Fact) { v.set.emitFact(f, v.ctx) }
+
+// Count counts for metrics; label is one of few constants.
+func (v *Env) Count(name, label string, n int64) { v.ctx.Count(name, label, n) }
+
+// AddressEntity is the entity of an event on the network seen from the
+// monitored address (see site.Place).
+func AddressEntity(realm string, a netip.Addr) signal.Entity {
+	return signal.Entity{Realm: strings.Clone(realm), IP: a.Unmap().String()}
+}

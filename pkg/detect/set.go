@@ -1,0 +1,359 @@
+package detect
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
+	"github.com/ebbwatch/ebbwatch/pkg/site"
+)
+
+// Topics that a Set writes.
+const TopicSignals = "ebb.signals.v1"
+
+// EpochSite is the kind of the epoch that carries the bytes of a site file.
+const EpochSite = "site"
+
+// buckets is the number of buckets of keyed state.
+const buckets = 64
+
+// Config bounds a Set.
+type Config struct {
+	// Domain is the correlation domain: the key of all signals.
+	Domain string
+	// MaxKeys bounds the record keys of the partition; 0 is DefaultMaxKeys.
+	MaxKeys int
+}
+
+// DefaultMaxKeys is the bound of keys per partition.
+const DefaultMaxKeys = 500_000
+
+// Set runs detectors over one partition of events. It implements
+// operator.Operator.
+type Set struct {
+	cfg       Config
+	site      *site.Site
+	detectors []Detector
+	infos     []Info
+	wants     [32][]int // event.Kind → detectors that take it
+
+	sources [buckets]map[string]*source
+	lru     lru
+	timers  map[string]*timerHeap // observer → timers; "" is all sources
+	marks   marks
+	told    int64 // append time of the last mark sent on
+
+	ev  event.Event
+	env Env
+	buf []byte
+}
+
+// source is the state of one record key.
+type source struct {
+	key    string
+	bucket int
+	states []State // by detector; nil where it has seen nothing
+	armed  []Timer // by detector: the timer that stands in a heap
+	// last is the offset of the record that touched it last, panes in how
+	// many different ten-minute panes of append time it was seen, up to 2:
+	// the two decide eviction.
+	last       int64
+	pane       int64
+	panes      int
+	kept       bool // which list of the lru holds it
+	prev, next *source
+}
+
+// NewSet makes an empty set over detectors that it then owns.
+func NewSet(cfg Config, detectors []Detector) (*Set, error) {
+	if cfg.Domain == "" {
+		cfg.Domain = "default"
+	}
+	if cfg.MaxKeys == 0 {
+		cfg.MaxKeys = DefaultMaxKeys
+	}
+	s := &Set{cfg: cfg, detectors: detectors, timers: map[string]*timerHeap{}}
+	s.marks.byName = map[string]*observer{}
+	seen := map[string]bool{}
+	for i, d := range detectors {
+		info := d.Info()
+		if seen[info.ID] {
+			return nil, fmt.Errorf("detector %s stands twice in the set", info.ID)
+		}
+		seen[info.ID] = true
+		s.infos = append(s.infos, info)
+		for _, k := range info.Kinds {
+			s.wants[k] = append(s.wants[k], i)
+		}
+	}
+	for b := range s.sources {
+		s.sources[b] = map[string]*source{}
+	}
+	s.setSite(site.Default())
+	return s, nil
+}
+
+func (s *Set) setSite(st *site.Site) {
+	s.site = st
+	for _, d := range s.detectors {
+		d.Configure(st)
+	}
+}
+
+// CheckSite reports what a site file says about detectors and thresholds that
+// do not exist.
+func CheckSite(st *site.Site, detectors []Detector) error {
+	known := map[string]Info{}
+	for _, d := range detectors {
+		known[d.Info().ID] = d.Info()
+	}
+	var errs []error
+	ids := st.DetectorIDs()
+	slices.Sort(ids)
+	for _, id := range ids {
+		info, ok := known[id]
+		if !ok {
+			errs = append(errs, fmt.Errorf("site file: detectors.%s: there is no such detector", id))
+			continue
+		}
+		names := st.ThresholdNames(id)
+		slices.Sort(names)
+		for _, n := range slices.Compact(names) {
+			if !slices.ContainsFunc(info.Thresholds, func(t Threshold) bool { return t.Name == n }) {
+				errs = append(errs, fmt.Errorf("site file: detectors.%s.thresholds.%s: there is no such threshold", id, n))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Epoch makes a site file valid (kind EpochSite).
+func (s *Set) Epoch(kind string, data []byte) error {
+	if kind != EpochSite {
+		return fmt.Errorf("detect: unknown epoch %q", kind)
+	}
+	st, err := site.Parse(data)
+	if err != nil {
+		return err
+	}
+	s.setSite(st)
+	return nil
+}
+
+// Apply consumes one event or mark.
+func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
+	if r.Kind == event.KindMark.String() {
+		return s.applyMark(r, ctx)
+	}
+	e := &s.ev
+	if err := event.Decode(r.Value, e); err != nil {
+		return err
+	}
+	s.marks.saw(e)
+	ctx.Count("events", e.Kind.String(), 1)
+	wants := s.wants[e.Kind]
+	if len(wants) == 0 {
+		return nil
+	}
+	b := int(xxhash.Sum64(r.Key) % buckets)
+	ctx.Touch(b)
+	src := s.sources[b][string(r.Key)]
+	if src == nil {
+		src = s.admit(string(r.Key), b, ctx)
+	}
+	src.last = r.Offset
+	if pane := r.Time / (10 * 60 * 1_000_000); pane != src.pane {
+		src.pane = pane
+		src.panes = min(src.panes+1, 2)
+	}
+	s.lru.touch(src)
+	s.env = Env{Site: s.site, Key: src.key, set: s, rec: r, ctx: ctx}
+	for _, i := range wants {
+		if src.states[i] == nil {
+			src.states[i] = s.detectors[i].New()
+		}
+		s.env.info = &s.infos[i]
+		src.states[i].Apply(e, &s.env)
+		s.arm(src, i)
+	}
+	return nil
+}
+
+// admit makes the state of a new key, evicting another where the partition is
+// full.
+func (s *Set) admit(key string, b int, ctx operator.Context) *source {
+	if s.lru.len() >= s.cfg.MaxKeys {
+		victim := s.lru.victim()
+		ctx.Touch(victim.bucket)
+		s.forget(victim)
+		ctx.Count("keys_evicted", "bound", 1)
+	}
+	src := s.newSource(key, b)
+	s.sources[b][key] = src
+	s.lru.add(src)
+	return src
+}
+
+func (s *Set) newSource(key string, b int) *source {
+	src := &source{key: key, bucket: b, states: make([]State, len(s.detectors)), armed: make([]Timer, len(s.detectors))}
+	for i := range src.armed {
+		src.armed[i] = NoTimer
+	}
+	return src
+}
+
+func (s *Set) forget(src *source) {
+	delete(s.sources[src.bucket], src.key)
+	s.lru.remove(src)
+	src.states = nil // its timers in the heaps find nothing
+}
+
+// arm puts the state's timer into the heap of its observer unless an earlier
+// or equal one of that observer stands there: that one, when it comes, finds
+// the later time.
+func (s *Set) arm(src *source, i int) {
+	t := src.states[i].Next()
+	if t.At == Never || (t.Observer == src.armed[i].Observer && src.armed[i].At <= t.At) {
+		return
+	}
+	src.armed[i] = t
+	h := s.timers[t.Observer]
+	if h == nil {
+		h = &timerHeap{}
+		s.timers[t.Observer] = h
+	}
+	heap.Push(h, due{at: t.At, src: src, detector: i})
+}
+
+// applyMark moves watermarks, lets due timers run and tells the correlator.
+func (s *Set) applyMark(r *operator.Record, ctx operator.Context) error {
+	var m event.Mark
+	if err := event.DecodeMark(r.Value, &m); err != nil {
+		return fmt.Errorf("decode mark: %w", err)
+	}
+	for _, name := range s.marks.apply(&m, r.Time) {
+		s.run(name, s.marks.low(name, event.KindUnknown), ctx)
+	}
+	low := s.marks.lowest()
+	s.run("", low, ctx)
+	s.expire(low, ctx)
+	if m.Closing || r.Time >= s.told+5*1_000_000 {
+		s.told = r.Time
+		s.tell(r, low, ctx)
+	}
+	return nil
+}
+
+// run lets all timers of an observer up to low run, in order of time and key.
+func (s *Set) run(observer string, low int64, ctx operator.Context) {
+	h := s.timers[observer]
+	if h == nil {
+		return
+	}
+	for h.Len() > 0 && (*h)[0].at <= low {
+		d := heap.Pop(h).(due)
+		if d.src.states == nil || d.src.states[d.detector] == nil {
+			continue
+		}
+		if armed := &d.src.armed[d.detector]; armed.Observer == observer && armed.At == d.at {
+			*armed = NoTimer
+		}
+		st := d.src.states[d.detector]
+		if t := st.Next(); t.Observer == observer && t.At <= low {
+			ctx.Touch(d.src.bucket)
+			s.env = Env{Site: s.site, Key: d.src.key, set: s, ctx: ctx, info: &s.infos[d.detector]}
+			st.Advance(&s.env)
+			if again := st.Next(); again.Observer == observer && again.At <= t.At {
+				// A state that asks for the same time again would never end.
+				continue
+			}
+		}
+		s.arm(d.src, d.detector)
+	}
+}
+
+// expire forgets, oldest first, keys of which every state is done. It looks
+// at a bounded number of keys at each mark.
+func (s *Set) expire(low int64, ctx operator.Context) {
+	for range 64 {
+		src := s.lru.oldest()
+		if src == nil || !src.expired(low) {
+			return
+		}
+		ctx.Touch(src.bucket)
+		s.forget(src)
+		ctx.Count("keys_expired", "idle", 1)
+	}
+}
+
+func (src *source) expired(low int64) bool {
+	for _, st := range src.states {
+		if st != nil && !st.Expired(low) {
+			return false
+		}
+	}
+	return true
+}
+
+// tell sends a mark of this partition to the correlator: how complete each
+// source is, one line a source.
+func (s *Set) tell(r *operator.Record, low int64, ctx operator.Context) {
+	m := event.Mark{Instance: fmt.Sprintf("detect/%s/%d", r.Topic, r.Partition), Full: true}
+	names := make([]string, 0, len(s.marks.byName))
+	for n, ob := range s.marks.byName {
+		if len(ob.streams) > 0 {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		typ, rest, _ := strings.Cut(n, "/")
+		slash := strings.LastIndexByte(rest, '/')
+		sm := event.SourceMark{Type: typ, Name: rest[:slash], Realm: rest[slash+1:], Low: s.marks.low(n, event.KindUnknown)}
+		for _, st := range s.marks.byName[n].streams {
+			sm.Records += st.records
+		}
+		m.Sources = append(m.Sources, sm)
+	}
+	data, err := m.Append(s.buf[:0])
+	if err != nil {
+		ctx.Count("encode_errors", "mark", 1)
+		return
+	}
+	s.buf = data
+	ctx.Emit(operator.Output{Topic: TopicSignals, Kind: event.KindMark.String(), V: event.Version, Key: []byte(s.cfg.Domain), Value: data})
+}
+
+func (s *Set) emitSignal(sig *signal.Signal, ctx operator.Context) {
+	if len(sig.Evidence) > signal.MaxEvidence {
+		sig.Evidence = sig.Evidence[:signal.MaxEvidence]
+	}
+	data, err := sig.Append(s.buf[:0])
+	if err != nil {
+		ctx.Count("encode_errors", "signal", 1)
+		return
+	}
+	s.buf = data
+	ctx.Count("signals", sig.Detector, 1)
+	ctx.Emit(operator.Output{Topic: TopicSignals, Kind: signal.KindSignal, V: signal.Version, Key: []byte(s.cfg.Domain), Value: data})
+}
+
+func (s *Set) emitFact(f *signal.Fact, ctx operator.Context) {
+	data, err := f.Append(s.buf[:0])
+	if err != nil {
+		ctx.Count("encode_errors", "fact", 1)
+		return
+	}
+	s.buf = data
+	ctx.Count("facts", f.Source, 1)
+	ctx.Emit(operator.Output{Topic: TopicSignals, Kind: signal.KindFact, V: signal.Version, Key: []byte(s.cfg.Domain), Value: data})
+}
+
+// Keys returns how many record keys the set holds.
+func (s *Set) Keys() int { return s.lru.len() }
