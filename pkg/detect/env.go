@@ -20,6 +20,7 @@ type Env struct {
 	Key string
 
 	set  *Set
+	src  *source
 	rec  *operator.Record // nil in Advance
 	ctx  operator.Context
 	info *Info
@@ -80,6 +81,7 @@ func (v *Env) Emit(s *signal.Signal, on site.Subject) {
 	if s.ID == "" {
 		s.ID = signal.SignalID(s.Detector, s.Key, s.Subject, s.Start)
 	}
+	s.Revision = v.src.revise(s.ID)
 	v.set.emitSignal(s, v.ctx)
 }
 

@@ -60,6 +60,8 @@ type source struct {
 	bucket int
 	states []State // by detector; nil where it has seen nothing
 	armed  []Timer // by detector: the timer that stands in a heap
+	// sent are the last signals of the key, oldest first, at most maxSent.
+	sent []sent
 	// last is the offset of the record that touched it last, panes in how
 	// many different ten-minute panes of append time it was seen, up to 2:
 	// the two decide eviction.
@@ -68,6 +70,30 @@ type source struct {
 	panes      int
 	kept       bool // which list of the lru holds it
 	prev, next *source
+}
+
+// sent remembers how often a signal was emitted.
+type sent struct {
+	id       string
+	revision uint64
+}
+
+// maxSent bounds the memory of a key's emitted signals.
+const maxSent = 64
+
+// revise counts an emission of a signal and returns its number, from 1.
+func (src *source) revise(id string) uint64 {
+	for i := range src.sent {
+		if src.sent[i].id == id {
+			src.sent[i].revision++
+			return src.sent[i].revision
+		}
+	}
+	if len(src.sent) == maxSent {
+		src.sent = append(src.sent[:0], src.sent[1:]...)
+	}
+	src.sent = append(src.sent, sent{id, 1})
+	return 1
 }
 
 // NewSet makes an empty set over detectors that it then owns.
@@ -173,7 +199,7 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 		src.panes = min(src.panes+1, 2)
 	}
 	s.lru.touch(src)
-	s.env = Env{Site: s.site, Key: src.key, set: s, rec: r, ctx: ctx}
+	s.env = Env{Site: s.site, Key: src.key, set: s, src: src, rec: r, ctx: ctx}
 	for _, i := range wants {
 		if src.states[i] == nil {
 			src.states[i] = s.detectors[i].New()
@@ -267,7 +293,7 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 		st := d.src.states[d.detector]
 		if t := st.Next(); t.Observer == observer && t.At <= low {
 			ctx.Touch(d.src.bucket)
-			s.env = Env{Site: s.site, Key: d.src.key, set: s, ctx: ctx, info: &s.infos[d.detector]}
+			s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
 			st.Advance(&s.env)
 			if again := st.Next(); again.Observer == observer && again.At <= t.At {
 				// A state that asks for the same time again would never end.

@@ -35,6 +35,10 @@ func (s *Set) AppendBucket(dst []byte, b int) []byte {
 		dst = operator.AppendInt(dst, src.last)
 		dst = operator.AppendInt(dst, src.pane)
 		dst = operator.AppendUint(dst, src.panes)
+		dst = operator.AppendUint(dst, len(src.sent))
+		for _, x := range src.sent {
+			dst = operator.AppendUint(operator.AppendString(dst, x.id), x.revision)
+		}
 		n := 0
 		for _, st := range src.states {
 			if st != nil {
@@ -69,6 +73,9 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 	for range r.Count() {
 		src := s.newSource(r.String(), b)
 		src.last, src.pane, src.panes = r.Int(), r.Int(), int(r.Uint())
+		for range r.Count() {
+			src.sent = append(src.sent, sent{r.String(), r.Uint()})
+		}
 		for range r.Count() {
 			id, body := r.Bytes(), r.Bytes()
 			i := slices.IndexFunc(s.infos, func(in Info) bool { return in.ID == string(id) })

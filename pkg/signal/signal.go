@@ -54,6 +54,9 @@ type Signal struct {
 	Kind     string `json:"kind"` // always "signal"
 	V        int    `json:"v"`
 	ID       string `json:"id"`
+	// Revision counts the emissions of this id from 1. It is kept for the
+	// last ids of a key only and may start again after a long silence.
+	Revision uint64 `json:"revision"`
 	Detector string `json:"detector"`
 	// Key is the record key of the events (realm and address, host, principal).
 	Key  string `json:"key"`
