@@ -15,7 +15,9 @@ var (
 // Draw sets the field to a present value.
 func (f *Field) Draw(t *rapid.T, e *Event) {
 	ip := rapid.OneOf(
-		rapid.Map(rapid.Uint32(), func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) }),
+		rapid.Map(rapid.Uint32(), func(n uint32) netip.Addr {
+			return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+		}),
 		rapid.Map(rapid.SliceOfN(rapid.Byte(), 16, 16), func(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b)) }))
 	text := rapid.StringN(1, 30, -1).Filter(func(s string) bool { return s != "" })
 	switch f.Type {
