@@ -84,7 +84,7 @@ type Timer struct {
 // NoTimer is the timer of a state that waits for nothing.
 var NoTimer = Timer{At: Never}
 
-// Evidence holds at most max pieces of evidence: the first half of what it
+// KeepEvidence holds at most limit pieces of evidence: the first half of what it
 // was offered and the latest, in order of arrival, each with its record.
 func KeepEvidence(list []signal.Evidence, next signal.Evidence, limit int) []signal.Evidence {
 	if len(list) < limit {

@@ -14,7 +14,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
-// Topics that a Set writes.
+// TopicSignals is the topic that a Set writes.
 const TopicSignals = "ebb.signals.v1"
 
 // EpochSite is the kind of the epoch that carries the bytes of a site file.

@@ -11,10 +11,12 @@ type due struct {
 // in which they run is a function of the log.
 type timerHeap []due
 
-func (h timerHeap) Len() int { return len(h) }
+// Len, Less, Swap, Push and Pop implement heap.Interface.
+func (h *timerHeap) Len() int { return len(*h) }
 
-func (h timerHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
+// Less orders as the type says.
+func (h *timerHeap) Less(i, j int) bool {
+	a, b := (*h)[i], (*h)[j]
 	if a.at != b.at {
 		return a.at < b.at
 	}
@@ -24,9 +26,10 @@ func (h timerHeap) Less(i, j int) bool {
 	return a.detector < b.detector
 }
 
-func (h timerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+// Swap exchanges two timers.
+func (h *timerHeap) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
 
-// Push and Pop implement heap.Interface.
+// Push appends a timer.
 func (h *timerHeap) Push(x any) { *h = append(*h, x.(due)) }
 
 // Pop removes the last element.

@@ -21,7 +21,7 @@ func compile(tb testing.TB, kind string) *jsonschema.Schema {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	doc, err := jsonschema.UnmarshalJSON(f)
 	if err != nil {
 		tb.Fatal(err)

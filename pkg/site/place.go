@@ -73,13 +73,11 @@ func (s *Site) placeNetwork(e *event.Event, p *Placement, realm string) {
 
 // mirrored reports whether an internal transfer is large enough for a copy.
 func mirrored(e *event.Event) bool {
-	switch e.Kind {
-	case event.KindFlow, event.KindConn:
-		return max(e.Source.Bytes.Or(0), e.Destination.Bytes.Or(0)) >= MirrorBytes
-	case event.KindTransfer:
-		return e.File.Size.Or(0) >= MirrorBytes
+	size := max(e.Source.Bytes.Or(0), e.Destination.Bytes.Or(0))
+	if e.Kind == event.KindTransfer {
+		size = e.File.Size.Or(0)
 	}
-	return false
+	return size >= MirrorBytes
 }
 
 // address appends realm|address, and the peer where the address stands for

@@ -1,0 +1,62 @@
+# Ebbwatch: make help lists what there is.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin
+export GOTOOLCHAIN := local
+
+LDFLAGS := -s -w -X github.com/ebbwatch/ebbwatch/internal/app.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+SERVICES := $(notdir $(wildcard cmd/*))
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
+
+.PHONY: build
+build: ## all binaries into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: demo
+demo: build ## a real attack on an embedded broker: prints the alert within seconds
+	$(BIN)/ebbwatch demo
+
+.PHONY: services
+services: build ## embedded broker and all services as separate processes, until Ctrl-C
+	test/services.sh
+
+.PHONY: test
+test: ## all tests with the race detector
+	$(GO) test -race -timeout 9m ./...
+
+.PHONY: check
+check: lint generated ## lint, format, generated files
+
+.PHONY: lint
+lint: ## golangci-lint, go fix, go vet of the tools' module
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+	@diff=$$($(GO) fix -diff ./... 2>&1); if [ -n "$$diff" ]; then echo "$$diff"; echo "run go fix ./..."; exit 1; fi
+
+.PHONY: format
+format: ## format all Go files
+	$(GO) tool -modfile=tools/go.mod golangci-lint fmt ./...
+
+.PHONY: generate
+generate: ## write the files that are made from the source
+	$(GO) run ./internal/generate
+
+.PHONY: generated
+generated: ## fail when a generated file is not what the source makes
+	$(GO) test -count=1 ./internal/generate
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 10s)
+	@set -e; for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' pkg internal | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$pkg/*_test.go | sed 's/func //'); do \
+	    echo "$$pkg $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$${FUZZTIME:-10s} ./$$pkg; done; done
+
+.PHONY: bench
+bench: ## benchmarks of the hot paths
+	$(GO) test -run='^$$' -bench=. -benchmem ./pkg/...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN)
