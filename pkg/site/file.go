@@ -1,13 +1,12 @@
 package site
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 )
 
 // File is the site file as written. Unknown keys are errors.
@@ -38,13 +37,13 @@ type Entry struct {
 }
 
 // UnmarshalYAML reads either form.
-func (e *Entry) UnmarshalYAML(data []byte) error {
+func (e *Entry) UnmarshalYAML(n *yaml.Node) error {
 	*e = Entry{}
-	if !mapping(data) {
-		return yaml.Unmarshal(data, &e.Value)
+	if n.Kind != yaml.MappingNode {
+		return n.Load(&e.Value)
 	}
 	type entry Entry
-	return strict(data, (*entry)(e))
+	return n.Load((*entry)(e), yaml.WithKnownFields())
 }
 
 // Applies reports whether the entry holds at an event time.
@@ -60,10 +59,10 @@ type Sanction struct {
 }
 
 // UnmarshalYAML reads either form.
-func (s *Sanction) UnmarshalYAML(data []byte) error {
+func (s *Sanction) UnmarshalYAML(n *yaml.Node) error {
 	*s = Sanction{}
-	if !mapping(data) {
-		return yaml.Unmarshal(data, &s.Value)
+	if n.Kind != yaml.MappingNode {
+		return n.Load(&s.Value)
 	}
 	var full struct {
 		Value      string   `yaml:"value"`
@@ -73,7 +72,7 @@ func (s *Sanction) UnmarshalYAML(data []byte) error {
 		Sources    []string `yaml:"sources"`
 		DailyBytes uint64   `yaml:"daily_bytes"`
 	}
-	if err := strict(data, &full); err != nil {
+	if err := n.Load(&full, yaml.WithKnownFields()); err != nil {
 		return err
 	}
 	*s = Sanction{Entry{full.Value, full.Owner, full.Until, full.Why}, full.Sources, full.DailyBytes}
@@ -148,11 +147,8 @@ const (
 type Date int64
 
 // UnmarshalYAML reads a date.
-func (d *Date) UnmarshalYAML(data []byte) error {
-	var text string
-	if err := yaml.Unmarshal(data, &text); err != nil {
-		return err
-	}
+func (d *Date) UnmarshalYAML(n *yaml.Node) error {
+	text := n.Value
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, text); err == nil {
 			*d = Date(t.UnixMicro())
@@ -162,28 +158,15 @@ func (d *Date) UnmarshalYAML(data []byte) error {
 	return fmt.Errorf("%q is neither a day (2026-12-31) nor an RFC 3339 time", text)
 }
 
-// mapping reports whether a YAML node is a mapping.
-func mapping(data []byte) bool {
-	var v any
-	if yaml.Unmarshal(data, &v) != nil {
-		return false
-	}
-	_, yes := v.(map[string]any)
-	return yes
-}
-
-func strict(data []byte, v any) error {
-	return yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(v)
-}
-
 // decodeFile decodes the YAML; an empty document is an empty file.
 func decodeFile(data []byte) (*File, error) {
 	f := new(File)
-	if len(bytes.TrimSpace(data)) == 0 {
+	var docs []any
+	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err == nil && (len(docs) == 0 || docs[0] == nil) {
 		return f, nil
 	}
-	if err := strict(data, f); err != nil && err.Error() != "EOF" {
-		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
+	if err := yaml.Load(data, f, yaml.WithKnownFields()); err != nil {
+		return nil, errors.New(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
 	}
 	return f, nil
 }

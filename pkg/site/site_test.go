@@ -25,7 +25,7 @@ sanctioned_destinations:
 backup_sources: [10.20.9.9, backup-host]
 classification:
   - {bucket: b, class: INTERNAL}
-  - {bucket: b, prefix: secret/, class: RESTRICTED, principals: ["arn:x"]}
+  - {bucket: b, prefix: secret/, class: RESTRICTED, principals: [arn:x]}
 inventory: [{host: web-1, address: 10.20.1.10, instance: i-1}]
 detectors:
   dns-tunnel: {alert: 6, thresholds: {window: 3}, overrides: [{match: 10.20.1.0/24, mode: shadow}]}
