@@ -22,7 +22,7 @@ const (
 	KindMail     // network: one mail transaction
 	KindTransfer // network: one file seen inside a connection
 	KindWeird    // network: one protocol oddity that the sensor reported
-	KindHealth   // network: the sensor's own losses
+	KindHealth   // network: the sensor's own losses; a host sensor's are written to its own topic
 
 	KindProcess // host: a process did something
 	KindFile    // host: a process opened or wrote a file
@@ -276,6 +276,7 @@ type Mail struct {
 
 // File is a file that was transferred, opened or written.
 type File struct {
+	ID       string // identity of the file at its source (Zeek's fuid)
 	Path     string
 	MimeType string
 	Size     Count

@@ -231,6 +231,7 @@ var fieldsOf = [kindCount][]Field{
 		flag("email.tls", "the session went on under TLS", func(e *Event) *bool { return &e.Mail.TLS }),
 	}),
 	KindTransfer: join(endpoints, []Field{
+		str("file.id", "identity of the file at its source; event.id is its connection's", func(e *Event) *string { return &e.File.ID }),
 		str("file.path", "name as transferred", func(e *Event) *string { return &e.File.Path }),
 		str("file.mime_type", "", func(e *Event) *string { return &e.File.MimeType }),
 		count("file.size", "bytes seen", func(e *Event) *Count { return &e.File.Size }),
@@ -240,6 +241,7 @@ var fieldsOf = [kindCount][]Field{
 	}),
 	KindWeird: join(endpoints),
 	KindHealth: join([]Field{
+		str("host.name", "machine of a host sensor", func(e *Event) *string { return &e.Host.Name }),
 		count("health.received", "packets or records", func(e *Event) *Count { return &e.Health.Received }),
 		count("health.dropped", "packets or records lost", func(e *Event) *Count { return &e.Health.Dropped }),
 		float("health.percent_lost", "", func(e *Event) *float64 { return &e.Health.PercentLost }),
@@ -264,6 +266,7 @@ var fieldsOf = [kindCount][]Field{
 	}),
 	KindManagement: join(place, actor, []Field{
 		str("share.resource", "resource of the call", func(e *Event) *string { return &e.Share.Resource }),
+		strs("share.targets", "where an export or a log goes: account or bucket", func(e *Event) *[]string { return &e.Share.Targets }),
 	}),
 	KindFinding: join(place, []Field{
 		str("finding.name", "", func(e *Event) *string { return &e.Finding.Name }),
