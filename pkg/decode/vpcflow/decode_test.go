@@ -11,8 +11,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/ebbwatch/ebbwatch/internal/decodetest"
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
-	"github.com/ebbwatch/ebbwatch/pkg/decode/decodetest"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 )
