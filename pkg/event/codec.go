@@ -200,17 +200,25 @@ func decodeCanonical(data []byte, e *Event) bool {
 			return false
 		}
 		rest = rest[1:]
-		for next < len(keys) && !hasPrefix(rest, keys[next]) {
+		colon := bytes.IndexByte(rest, ':')
+		if colon < 0 {
+			return false
+		}
+		// No key holds a colon, so this is the whole of `"key":`. Comparing
+		// lengths first passes over the absent fields quickly.
+		key := view(rest[:colon+1])
+		for next < len(keys) && (len(keys[next]) != len(key) || keys[next] != key) {
 			next++
 		}
 		if next == len(keys) {
 			return false
 		}
-		n := fields[next].parse(rest[len(keys[next]):], e)
+		rest = rest[colon+1:]
+		n := fields[next].parse(rest, e)
 		if n <= 0 {
 			return false
 		}
-		rest = rest[len(keys[next])+n:]
+		rest = rest[n:]
 	}
 }
 
@@ -310,6 +318,14 @@ func parseList[T any](data []byte, out *[]T, one func([]byte) (T, int)) int {
 	return 0
 }
 
+// plain marks the bytes that stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // parseString reads a JSON string and returns it with its quoted length.
 func parseString(data []byte) (string, int) {
 	if len(data) < 2 || data[0] != '"' {
@@ -317,7 +333,11 @@ func parseString(data []byte) (string, int) {
 	}
 	ascii := true
 	for i := 1; i < len(data); i++ {
-		switch c := data[i]; {
+		c := data[i]
+		if plain[c] {
+			continue
+		}
+		switch {
 		case c == '"':
 			s := view(data[1:i])
 			if !ascii && !utf8.ValidString(s) {
@@ -328,9 +348,8 @@ func parseString(data []byte) (string, int) {
 			return parseEscaped(data, i)
 		case c < 0x20:
 			return "", 0
-		case c >= utf8.RuneSelf:
-			ascii = false
 		}
+		ascii = false
 	}
 	return "", 0
 }
