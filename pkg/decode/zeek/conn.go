@@ -1,10 +1,6 @@
 package zeek
 
-import (
-	"bytes"
-
-	"github.com/ebbwatch/ebbwatch/pkg/event"
-)
+import "github.com/ebbwatch/ebbwatch/pkg/event"
 
 // conn maps conn.log and its snapshots (formats.md §3.3). The event's time is
 // the end of the connection: its bytes are known no sooner.
@@ -104,38 +100,47 @@ func (d *Decoder) transport() string {
 // recognised in the connection ("http,ssl", "gssapi,smb", "-ssl" for one that
 // failed): what carries the data, before TLS, before authentication.
 func (d *Decoder) application(v *value) string {
-	b := v.b
-	if bytes.IndexByte(b, ',') < 0 {
-		if len(b) > 0 && b[0] == '-' {
-			return ""
-		}
-		if string(b) == "ssl" {
-			return "tls"
-		}
-		return d.lower(d.text(v))
-	}
-	var best string
+	var best value
 	rank := 0
-	for name := range bytes.SplitSeq(b, []byte{','}) {
-		r := 3
-		switch string(name) {
-		case "quic":
-			r = 5
-		case "smb":
-			r = 4
-		case "ssl":
-			r = 2
-		case "gssapi", "krb", "krb_tcp", "ntlm", "spnego", "dce_rpc":
-			r = 1
+	for l := d.services(v); l.some; {
+		name, set := l.next()
+		if r := rankOf(name.b); set && r > rank {
+			best, rank = name, r
 		}
-		if len(name) == 0 || name[0] == '-' || r <= rank {
-			continue
-		}
-		part := value{b: name, kind: v.kind, plain: v.plain}
-		best, rank = d.lower(d.text(&part)), r
 	}
-	if best == "ssl" {
+	switch {
+	case rank == 0:
+		return ""
+	case string(best.b) == "ssl":
 		return "tls"
 	}
-	return best
+	return d.lower(d.text(&best))
+}
+
+// services begins a walk of "service": one string with commas in it, whatever
+// separates the elements of a set, or an array if a shipper made it one.
+func (d *Decoder) services(v *value) list {
+	if v.kind == kindArray {
+		return d.list(v)
+	}
+	return list{of: value{kind: kindTSV}, rest: v.b, sep: comma, some: true}
+}
+
+var comma = []byte{','}
+
+func rankOf(service []byte) int {
+	switch string(service) {
+	case "quic":
+		return 5
+	case "smb":
+		return 4
+	case "ssl":
+		return 2
+	case "gssapi", "krb", "krb_tcp", "ntlm", "spnego", "dce_rpc":
+		return 1
+	}
+	if len(service) == 0 || service[0] == '-' {
+		return 0
+	}
+	return 3
 }

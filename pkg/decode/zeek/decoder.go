@@ -25,6 +25,9 @@ const (
 	ignoredHeader = "header"
 	ignoredEmpty  = "empty_line"
 	ignoredOther  = "other_log"
+	// A file that Zeek saw outside of any connection, or lost before it saw
+	// where it went.
+	ignoredNowhere = "no_endpoints"
 )
 
 // DefaultMaxLine is the longest line that is read unless Options say
@@ -152,14 +155,17 @@ func trimLine(line []byte) []byte {
 func (d *Decoder) line(line []byte) (outcome, string) {
 	c := d.head.columns
 	switch {
-	case len(bytes.TrimLeft(line, " \t")) == 0:
+	case skipSpace(line, 0) == len(line):
 		return ignored, ignoredEmpty
 	case bytes.HasPrefix(line, d.head.prefix) && d.headerLine(line):
 		return ignored, ignoredHeader
 	case c != nil:
 		result, reason := d.row(c, line)
-		if result == dead && reason == decode.ReasonColumns {
+		switch {
+		case result == dead && reason == decode.ReasonColumns:
 			return d.strange(line)
+		case result == dead && reason == decode.ReasonValue && d.plainHeader(line):
+			return ignored, ignoredHeader // of the next file in this one
 		}
 		return result, reason
 	}
@@ -168,16 +174,14 @@ func (d *Decoder) line(line []byte) (outcome, string) {
 
 // strange decodes a line that is no row of the current header.
 func (d *Decoder) strange(line []byte) (outcome, string) {
-	if body := bytes.TrimLeft(line, " \t"); body[0] == '{' {
+	if body := line[skipSpace(line, 0):]; body[0] == '{' {
 		return d.jsonLine(body, false)
 	}
 	switch {
-	case d.headerLine(line):
+	case d.headerLine(line), d.plainHeader(line):
 		return ignored, ignoredHeader
 	case d.head.columns != nil:
 		return dead, decode.ReasonColumns
-	case d.plainHeader(line):
-		return ignored, ignoredHeader
 	case bytes.Contains(line, d.head.sep):
 		return dead, ReasonNoHeader
 	}

@@ -80,7 +80,7 @@ func (d *Decoder) answers() {
 		if !set {
 			continue
 		}
-		if addresses && len(elem.b) > 0 && (elem.b[0]-'0' <= 9 || elem.b[0] == ':' || hexDigit(elem.b[0]) < 16) {
+		if addresses && len(elem.b) > 0 && (elem.b[0] == ':' || hexDigits[elem.b[0]] < 16) {
 			if a, ok := parseAddr(elem.b); ok {
 				if len(dns.Addresses) < maxAddresses {
 					dns.Addresses = append(dns.Addresses, a)
@@ -123,7 +123,7 @@ func (d *Decoder) answerBytes(v *value) int {
 	b := v.b
 	if !v.plain && (v.kind != kindTSV || !plainTSV(b)) {
 		at := len(d.scratch)
-		d.scratch = unescape(d.scratch, v, false)
+		d.scratch = unescape(d.scratch, v, asData)
 		b = d.scratch[at:]
 	}
 	if n, ok := stringBytes(b); ok {
@@ -150,7 +150,12 @@ func stringBytes(b []byte) (sum int, ok bool) {
 			n = n*10 + int(b[i]-'0')
 			i++
 		}
-		if i == len(tag) || i == len(b) || b[i] != ' ' || n > 255 {
+		switch {
+		case i == len(tag) || n > 255:
+			return sum + len(b), true
+		case i == len(b):
+			return sum + n, true // cut behind the length
+		case b[i] != ' ':
 			return sum + len(b), true
 		}
 		b = b[i+1:]

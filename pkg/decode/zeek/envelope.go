@@ -22,16 +22,20 @@ func (d *Decoder) jsonLine(line []byte, wrapped bool) (outcome, string) {
 	}
 	if !wrapped {
 		d.learnFile()
-		if m := d.rec.get(fMessage); m != nil && m.kind == kindString && len(m.b) > 0 {
-			return d.message(m)
-		}
+	}
+	var message value
+	if m := d.rec.get(fMessage); m != nil && m.kind == kindString && !wrapped {
+		message = *m
 	}
 	if len(d.objects) > 0 {
 		if tag, ok := d.unwrap(); ok {
 			return d.decodeRecord(tag)
 		}
-		d.readObject(line) // what was looked at in search lies in d.rec now
 	}
+	if len(message.b) > 0 {
+		return d.message(&message)
+	}
+	d.readObject(line) // what was looked at in search lies in d.rec now
 	return d.decodeRecord(nil)
 }
 

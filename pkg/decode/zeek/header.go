@@ -173,7 +173,7 @@ func (d *Decoder) SetHeader(saved []byte) {
 }
 
 func unescapeTSV(b []byte) []byte {
-	return unescape(nil, &value{b: b, kind: kindTSV}, false)
+	return unescape(nil, &value{b: b, kind: kindTSV}, asData)
 }
 
 // row decodes one row by its columns.

@@ -177,17 +177,26 @@ func scanValue(b []byte) (v value, n int, set bool) {
 		}
 		return value{b: b[:n], kind: kindBare}, n, true
 	}
-	for _, word := range [...]string{"false", "true"} {
-		if len(b) >= len(word) && string(b[:len(word)]) == word {
-			return value{b: b[:len(word)], kind: kindBare}, len(word), true
-		}
-	}
-	for _, word := range [...]string{"null", "NaN", "Infinity"} {
-		if len(b) >= len(word) && string(b[:len(word)]) == word {
-			return v, len(word), false
-		}
+	switch b[0] {
+	case 'f':
+		return literal(b, "false", true)
+	case 't':
+		return literal(b, "true", true)
+	case 'n':
+		return literal(b, "null", false)
+	case 'N':
+		return literal(b, "NaN", false)
+	case 'I':
+		return literal(b, "Infinity", false)
 	}
 	return v, 0, false
+}
+
+func literal(b []byte, word string, set bool) (value, int, bool) {
+	if len(b) < len(word) || string(b[:len(word)]) != word {
+		return value{}, 0, false
+	}
+	return value{b: b[:len(word)], kind: kindBare}, len(word), set
 }
 
 // scanString returns the length of the JSON string that b begins with, quotes
@@ -203,13 +212,17 @@ func scanString(b []byte) (n int, plain bool) {
 		case c == '"':
 			return i + 1, plain
 		case c == '\\':
-			if i++; i >= len(b) || bytes.IndexByte([]byte(`"\/bfnrtu`), b[i]) < 0 {
+			if i++; i >= len(b) {
 				return 0, false
 			}
-			if b[i] == 'u' {
+			switch b[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
 				if _, ok := unicodeEscape(b[i-1:]); !ok {
 					return 0, false
 				}
+			default:
+				return 0, false
 			}
 		case c < 0x20:
 			return 0, false

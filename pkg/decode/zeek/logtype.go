@@ -27,6 +27,14 @@ const (
 // conn_long of the long-connections package. The result is logUnknown for a
 // name that stock Zeek does not use.
 func logNamed(name []byte) (t logType, open bool) {
+	if rest, ok := bytes.CutPrefix(name, []byte("open_")); ok {
+		name, open = rest, true
+	}
+	t, long := stockLog(name)
+	return t, open || long
+}
+
+func stockLog(name []byte) (t logType, long bool) {
 	switch string(name) {
 	case "conn":
 		return logConn, false
@@ -63,10 +71,6 @@ func logNamed(name []byte) (t logType, open bool) {
 		"ssh", "stun", "stun_nat", "suricata_corelight", "syslog", "tds", "telemetry", "telemetry_histogram",
 		"traceroute", "tunnel", "unified2", "unknown_protocols", "weird_stats", "websocket", "wireguard", "x509":
 		return logOther, false
-	}
-	if rest, ok := bytes.CutPrefix(name, []byte("open_")); ok {
-		t, _ = logNamed(rest)
-		return t, true
 	}
 	return logUnknown, false
 }

@@ -201,7 +201,7 @@ func isoTime(b []byte) (int64, bool) {
 	second, ok6 := digits(b, 17, 2)
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 ||
 		b[4] != '-' || b[7] != '-' || (b[10] != 'T' && b[10] != ' ') || b[13] != ':' || b[16] != ':' ||
-		month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 {
+		month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || second > 60 {
 		return 0, false
 	}
 	us := ((daysFromCivil(year, month, day)*24+hour)*60+minute)*60 + second
@@ -268,6 +268,18 @@ func digits(b []byte, at, n int) (v int64, ok bool) {
 		v = v*10 + int64(c-'0')
 	}
 	return v, true
+}
+
+func daysIn(year, month int64) int64 {
+	switch {
+	case month == 2 && year%4 == 0 && (year%100 != 0 || year%400 == 0):
+		return 29
+	case month == 2:
+		return 28
+	case month == 4 || month == 6 || month == 9 || month == 11:
+		return 30
+	}
+	return 31
 }
 
 // daysFromCivil counts the days from 1970-01-01 in the proleptic Gregorian

@@ -100,6 +100,13 @@ func (d *Decoder) files() string {
 	return ""
 }
 
+// nowhere reports whether an old files.log names neither sender nor receiver.
+func (d *Decoder) nowhere() bool {
+	_, tx := d.first(fTxHosts)
+	_, rx := d.first(fRxHosts)
+	return !tx && !rx
+}
+
 // hosts reads the endpoints of an old files.log: who sent is the originator
 // of the connection if is_orig is set.
 func (d *Decoder) hosts() string {

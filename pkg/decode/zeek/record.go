@@ -43,6 +43,9 @@ func (d *Decoder) decodeAs(t logType, open bool) (outcome, string) {
 	case logHTTP:
 		reason = d.http()
 	case logFiles:
+		if !d.rec.set.hasAny(fOrigH, fRespH) && d.nowhere() {
+			return ignored, ignoredNowhere
+		}
 		reason = d.files()
 	case logSMTP:
 		reason = d.smtp()
@@ -191,7 +194,7 @@ func (d *Decoder) hostName(f field) string {
 			continue
 		}
 		// More than one colon: an IPv6 address without brackets.
-		if i < len(s)-1 && (s[i-1] == ']' || !hasColon(s[:i])) {
+		if s[i-1] == ']' || !hasColon(s[:i]) {
 			s = s[:i]
 		}
 		break

@@ -31,7 +31,7 @@ func (d *Decoder) text(v *value) string {
 		return view(v.b)
 	}
 	at := len(d.scratch)
-	d.scratch = unescape(d.scratch, v, false)
+	d.scratch = unescape(d.scratch, v, asText)
 	raw := d.scratch[at:]
 	if printable(raw) {
 		return view(raw)
@@ -84,7 +84,7 @@ func (d *Decoder) domain(v *value) string {
 				d.scratch = appendNameByte(d.scratch, c)
 			}
 		} else {
-			d.scratch = unescape(d.scratch, v, true)
+			d.scratch = unescape(d.scratch, v, asName)
 		}
 		b = d.scratch[at:]
 	}
@@ -117,14 +117,23 @@ func appendNameByte(dst []byte, c byte) []byte {
 	return append(dst, c)
 }
 
-// unescape appends the bytes that a TSV or JSON string stands for, undoing
-// JSON's escapes and Zeek's own, whichever policy wrote them (formats.md §3.1,
-// §3.2). With name set it appends them in the form of domain instead.
+// form is what unescape makes of a string.
+type form uint8
+
+const (
+	asText form = iota // characters
+	asData             // bytes: what Zeek writes as a character below U+0100 may be one
+	asName             // asData, in the form of event.DNS.Name
+)
+
+// unescape appends what a TSV or JSON string stands for, undoing JSON's
+// escapes and Zeek's own, whichever policy wrote them (formats.md §3.1, §3.2).
 //
 // Zeek's \xNN inside JSON is not reversible: a name may hold those four
 // characters itself. It is undone where NN cannot stand unescaped, which is
-// all that Zeek escapes there.
-func unescape(dst []byte, v *value, name bool) []byte {
+// all that Zeek escapes there. Zeek 8.1 wrote \u00NN for a byte.
+func unescape(dst []byte, v *value, to form) []byte {
+	name := to == asName
 	emit := func(c byte, escaped bool) {
 		switch {
 		case !name:
@@ -176,7 +185,7 @@ func unescape(dst []byte, v *value, name bool) []byte {
 			switch {
 			case r >= 0xF0000 && r <= 0xF00FF: // policy PUA
 				emit(byte(r), true)
-			case name && r < 0x100: // Zeek 8.1 wrote single bytes so
+			case to != asText && r < 0x100:
 				emit(byte(r), true)
 			default:
 				var buf [utf8.UTFMax]byte
@@ -197,18 +206,25 @@ func hexByte(b []byte) (byte, bool) {
 	if len(b) < 3 || b[0] != 'x' {
 		return 0, false
 	}
-	hi, lo := hexDigit(b[1]), hexDigit(b[2])
+	hi, lo := hexDigits[b[1]], hexDigits[b[2]]
 	return hi<<4 | lo&15, hi < 16 && lo < 16
 }
 
-func hexDigit(c byte) byte {
-	switch {
-	case c-'0' <= 9:
-		return c - '0'
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10
+// hexDigits holds the value of each hexadecimal digit, 0xff for other bytes.
+var hexDigits = hexTable()
+
+func hexTable() (t [256]byte) {
+	for c := range t {
+		switch {
+		case c >= '0' && c <= '9':
+			t[c] = byte(c - '0')
+		case c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
+			t[c] = byte(c|0x20) - 'a' + 10
+		default:
+			t[c] = 0xff
+		}
 	}
-	return 0xff
+	return t
 }
 
 // puaByte reads the UTF-8 form of U+F0000 to U+F00FF, which stands for a byte
@@ -244,7 +260,7 @@ func unicodeEscape(b []byte) (rune, bool) {
 	}
 	var r rune
 	for _, c := range b[2:6] {
-		d := hexDigit(c)
+		d := hexDigits[c]
 		if d > 15 {
 			return 0, false
 		}
@@ -271,9 +287,12 @@ func jsonEscape(c byte) byte {
 
 // list walks the elements of a set or vector.
 type list struct {
-	v    *value
+	of value
+	// rest is what is left of an array behind its bracket, or of a column.
 	rest []byte
-	sep  []byte
+	// sep stands between the elements of a column, empty for "" and unset
+	// for one that is not there.
+	sep, empty, unset []byte
 	// some tells whether an element is left; "" is one.
 	some bool
 }
@@ -284,18 +303,18 @@ func (d *Decoder) list(v *value) list {
 	case v == nil || v.kind == kindObject:
 		return list{}
 	case v.kind == kindArray:
-		inner := bytes.TrimLeft(v.b[1:], " \t\r\n")
-		return list{v: v, rest: inner, some: len(inner) > 0 && inner[0] != ']'}
+		inner := v.b[skipSpace(v.b, 1):]
+		return list{of: *v, rest: inner, some: len(inner) > 0 && inner[0] != ']'}
 	case v.kind == kindTSV:
 		// The marker of an empty list was replaced by nothing.
-		return list{v: v, rest: v.b, sep: d.head.setSep, some: len(v.b) > 0}
+		return list{of: *v, rest: v.b, sep: d.head.setSep, empty: d.head.empty, unset: d.head.unset, some: len(v.b) > 0}
 	}
-	return list{v: v, some: true}
+	return list{of: *v, some: true}
 }
 
-// next returns the next element; ok is false at the end and for null.
+// next returns the next element; ok is false for one that is unset.
 func (l *list) next() (elem value, ok bool) {
-	switch l.v.kind {
+	switch l.of.kind {
 	case kindTSV:
 		if i := bytes.Index(l.rest, l.sep); i >= 0 {
 			elem = value{b: l.rest[:i], kind: kindTSV}
@@ -304,17 +323,22 @@ func (l *list) next() (elem value, ok bool) {
 			elem = value{b: l.rest, kind: kindTSV}
 			l.some = false
 		}
+		if bytes.Equal(elem.b, l.unset) {
+			return elem, false
+		}
+		if bytes.Equal(elem.b, l.empty) {
+			elem.b = elem.b[:0]
+		}
 		return elem, true
 	case kindArray:
-		elem, n, ok := scanValue(l.rest)
-		rest := bytes.TrimLeft(l.rest[n:], " \t\r\n")
-		l.some = false
-		if len(rest) > 1 && rest[0] == ',' {
-			l.rest = bytes.TrimLeft(rest[1:], " \t\r\n")
-			l.some = true
+		elem, n, set := scanValue(l.rest)
+		i := skipSpace(l.rest, n)
+		l.some = n > 0 && i < len(l.rest) && l.rest[i] == ','
+		if l.some {
+			l.rest = l.rest[skipSpace(l.rest, i+1):]
 		}
-		return elem, ok
+		return elem, set
 	}
 	l.some = false
-	return *l.v, true
+	return l.of, true
 }
