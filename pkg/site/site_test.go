@@ -166,3 +166,23 @@ func TestLabSite(t *testing.T) {
 		t.Error("the lab's resolver or domain is not known")
 	}
 }
+
+func TestWithHomeNetworks(t *testing.T) {
+	t.Parallel()
+	for _, in := range []string{"", "# nothing\n", full} {
+		data, err := site.WithHomeNetworks([]byte(in), []string{"198.51.100.0/24"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := site.Parse(data)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, data)
+		}
+		if !s.Internal(netip.MustParseAddr("198.51.100.7")) {
+			t.Errorf("the added network is not inside:\n%s", data)
+		}
+		if in == full && !s.Internal(netip.MustParseAddr("203.0.113.9")) {
+			t.Error("the declared network is lost")
+		}
+	}
+}

@@ -1,0 +1,123 @@
+// Package hunt looks for exfiltration in recordings: it reads files of any
+// known format, runs the same operators as the services over them in the
+// order in which a live system would have had them, and prints alerts.
+package hunt
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/ebbwatch/ebbwatch/pkg/alert"
+	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
+)
+
+// Options of a hunt.
+type Options struct {
+	// Site is the bytes of the site file.
+	Site []byte
+	// Progress takes a line now and then; nil for none.
+	Progress func(Progress)
+	Log      *slog.Logger
+}
+
+// Progress is how far a hunt has come.
+type Progress struct {
+	Records  int64
+	Inputs   int
+	Started  int // inputs of which something was read
+	At       time.Time
+	Alerts   int
+	Duration time.Duration
+}
+
+// Result is what a hunt found.
+type Result struct {
+	// Alerts are the final revisions of all alerts that stand, by time;
+	// retracted ones are left out.
+	Alerts []Alert
+	Report Report
+	// Errors says which inputs could not be read, or which records not
+	// applied; the rest was.
+	Err error
+}
+
+// Alert is an alert with its document.
+type Alert struct {
+	alert.Alert
+
+	JSON []byte
+}
+
+// progressEvery is how many records pass between two looks at the clock.
+const progressEvery = 4096
+
+// Run hunts through inputs. An error means that there is no result.
+func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
+	began := time.Now()
+	last := map[string][]byte{}
+	chain, err := pipeline.New(pipeline.Config{Site: o.Site}, func(a pipeline.Alert) {
+		last[string(a.Key)] = bytes.Clone(a.Value)
+	})
+	if err != nil {
+		return nil, err
+	}
+	stats := make([]*Stats, len(inputs))
+	for i := range stats {
+		stats[i] = new(Stats)
+	}
+	var taken int64
+	told := began
+	mergeErr := merge(ctx, chain.Site(), inputs, stats, func(r *pipeline.Encoded) error {
+		if taken++; taken%progressEvery == 0 && o.Progress != nil {
+			if now := time.Now(); now.Sub(told) >= 200*time.Millisecond {
+				told = now
+				o.Progress(progress(stats, chain, len(last), now.Sub(began)))
+			}
+		}
+		return chain.Record(*r)
+	})
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("stopped: %w", ctx.Err())
+	}
+	chain.Close()
+	res := &Result{Report: report(inputs, stats, time.Since(began)), Err: mergeErr}
+	for _, data := range last {
+		a := Alert{JSON: data}
+		if err := alert.Decode(data, &a.Alert); err != nil {
+			return nil, fmt.Errorf("an alert cannot be read back: %w", err)
+		}
+		if a.Status != alert.Retracted {
+			res.Alerts = append(res.Alerts, a)
+		}
+	}
+	slices.SortFunc(res.Alerts, func(a, b Alert) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID)) })
+	return res, nil
+}
+
+func progress(stats []*Stats, chain *pipeline.Chain, alerts int, took time.Duration) Progress {
+	p := Progress{Inputs: len(stats), At: time.UnixMicro(chain.Now()).UTC(), Alerts: alerts, Duration: took}
+	for _, s := range stats {
+		n := s.records()
+		p.Records += n
+		if n > 0 {
+			p.Started++
+		}
+	}
+	return p
+}
+
+// WriteJSON writes one alert document a line.
+func (r *Result) WriteJSON(w io.Writer) error {
+	for _, a := range r.Alerts {
+		if _, err := w.Write(append(bytes.TrimSpace(a.JSON), '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
