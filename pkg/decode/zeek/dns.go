@@ -182,8 +182,8 @@ func (d *Decoder) minTTL() {
 			continue
 		}
 		s := event.N((us + 500_000) / 1_000_000)
-		if min := &d.ev.DNS.MinTTL; !min.Known() || s.Or(0) < min.Or(0) {
-			*min = s
+		if least := &d.ev.DNS.MinTTL; !least.Known() || s.Or(0) < least.Or(0) {
+			*least = s
 		}
 	}
 }
@@ -343,8 +343,10 @@ func typeName(n uint64) string {
 
 // rcodeName names the response codes of a plain reply (IANA, "DNS RCODEs").
 func rcodeName(n uint64) string {
-	names := [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
-		"YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
+	names := [...]string{
+		"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+		"YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE",
+	}
 	if n < uint64(len(names)) {
 		return names[n]
 	}

@@ -308,16 +308,20 @@ func endpointNamed(name []byte) field {
 // fieldSet is a set of fields.
 type fieldSet [2]uint64
 
-func (s *fieldSet) add(f field)      { s[f>>6] |= 1 << (f & 63) }
-func (s *fieldSet) has(f field) bool { return s[f>>6]>>(f&63)&1 != 0 }
+// with returns s and f; fNone adds nothing that anyone asks for.
+func (s fieldSet) with(f field) fieldSet {
+	s[f>>6] |= 1 << (f & 63)
+	return s
+}
 
-func (s *fieldSet) hasAny(fields ...field) bool {
+func (s fieldSet) has(f field) bool { return s[f>>6]>>(f&63)&1 != 0 }
+
+func (s fieldSet) hasAny(fields ...field) bool {
+	var wanted fieldSet
 	for _, f := range fields {
-		if s.has(f) {
-			return true
-		}
+		wanted = wanted.with(f)
 	}
-	return false
+	return s[0]&wanted[0]|s[1]&wanted[1] != 0
 }
 
 // kind is the form in which a raw value was written.
@@ -349,7 +353,7 @@ type record struct {
 func (r *record) reset() { r.set = fieldSet{} }
 
 func (r *record) put(f field, v value) {
-	r.set.add(f)
+	r.set = r.set.with(f)
 	r.v[f] = v
 }
 

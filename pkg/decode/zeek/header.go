@@ -105,7 +105,7 @@ func (d *Decoder) plainHeader(line []byte) bool {
 	}
 	var set fieldSet
 	for name := range bytes.SplitSeq(line, d.head.sep) {
-		set.add(d.fieldNamed(name))
+		set = set.with(d.fieldNamed(name))
 	}
 	if !set.has(fTS) || !set.hasAny(fUID, fOrigH, fPeer, fFUID) {
 		return false
@@ -138,7 +138,7 @@ func (d *Decoder) newColumns() *columns {
 	var set fieldSet
 	for name := range bytes.SplitSeq(d.head.names, d.head.sep) {
 		f := d.fieldNamed(name)
-		set.add(f)
+		set = set.with(f)
 		c.fields = append(c.fields, f)
 	}
 	c.log, c.open = d.decide(d.head.path, set)
@@ -195,7 +195,7 @@ func (d *Decoder) split(c *columns, line []byte) bool {
 	last := len(c.fields) - 1
 	for n, f := range c.fields {
 		col := rest
-		at := -1
+		var at int
 		if len(c.sep) == 1 {
 			at = bytes.IndexByte(rest, c.sep[0])
 		} else {

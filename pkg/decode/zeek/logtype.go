@@ -147,6 +147,7 @@ func (s fieldSet) supports(t logType) bool {
 		return s.has(fPktsProc)
 	case logLoss:
 		return s.has(fPercentLost)
+	default: // logUnknown and logOther are known by nothing
+		return false
 	}
-	return false
 }

@@ -186,10 +186,10 @@ func (w tsvStyle) text(v any, inList bool) string {
 		if inList {
 			also = append(also, w.setSep)
 		}
-		switch {
-		case v == "":
+		switch v {
+		case "":
 			return w.empty
-		case v == w.empty || v == w.unset:
+		case w.empty, w.unset:
 			return fmt.Sprintf(`\x%02x`, v[0]) + escape(v[1:], also...)
 		}
 		return strings.ReplaceAll(escape(strings.ReplaceAll(v, `\`, "\x00BS"), also...), `\x00BS`, `\\`)
@@ -249,12 +249,10 @@ func jsonText(v any) string {
 	case string:
 		var b strings.Builder
 		for _, r := range escape(v, "\b", "\f") {
-			switch {
-			case r == '\\' || r == '"':
-				b.WriteString(`\` + string(r))
-			default:
-				b.WriteRune(r)
+			if r == '\\' || r == '"' {
+				b.WriteByte('\\')
 			}
+			b.WriteRune(r)
 		}
 		// Zeek leaves these to JSON's own escapes.
 		return `"` + strings.NewReplacer(`\\x08`, `\b`, `\\x09`, `\t`, `\\x0a`, `\n`).Replace(b.String()) + `"`

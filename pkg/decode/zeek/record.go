@@ -57,6 +57,7 @@ func (d *Decoder) decodeAs(t logType, open bool) (outcome, string) {
 		d.stats()
 	case logLoss:
 		d.captureLoss()
+	default: // logUnknown and logOther were sent back above
 	}
 	if reason != "" {
 		return dead, reason

@@ -338,7 +338,8 @@ func (l *list) next() (elem value, ok bool) {
 			l.rest = l.rest[skipSpace(l.rest, i+1):]
 		}
 		return elem, set
+	default:
+		l.some = false
+		return l.of, true
 	}
-	l.some = false
-	return l.of, true
 }

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/internal/decodetest"
-	"github.com/ebbwatch/ebbwatch/pkg/event"
-
+	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 )
 
 // optionsOf are the options of the golden cases that need any.
@@ -27,7 +27,7 @@ var optionsOf = map[string]zeek.Options{
 }
 
 // feed hands the lines of a file to a decoder, numbered from 1.
-func feed(d *zeek.Decoder, in []byte, r *decodetest.Recorder) (n int) {
+func feed(d *zeek.Decoder, in []byte, r decode.Sink) (n int) {
 	for line := range bytes.Lines(in) {
 		n++
 		d.Line(bytes.TrimSuffix(line, []byte{'\n'}), event.Origin{Line: event.N(n)}, r)
