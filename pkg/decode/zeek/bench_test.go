@@ -135,7 +135,8 @@ func BenchmarkLine(b *testing.B) {
 	}
 }
 
-// A line that Zeek wrote costs no allocation once the buffers have grown.
+// A line that Zeek wrote costs no allocation once the buffers have grown. Not
+// parallel: allocations are counted for the whole process.
 func TestAllocations(t *testing.T) {
 	for _, c := range corpora(512) {
 		d := c.decoder()

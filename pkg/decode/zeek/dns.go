@@ -199,7 +199,7 @@ func (d *Decoder) queryType() string {
 		return "A"
 	case "AAAA":
 		return "AAAA"
-	case "*":
+	case "*": // as IANA has it; every tool says ANY
 		return "ANY"
 	}
 	if n, ok := bytes.CutPrefix(v.b, []byte("query-")); ok {
