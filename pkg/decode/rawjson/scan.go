@@ -32,9 +32,6 @@ type Scan struct {
 	objects uint64
 	depth   int
 	deep    bool
-
-	fed              int // bytes of the value before the current data
-	keyFrom, keyEnds int // of the last key of the outermost object
 }
 
 type state uint8
@@ -55,34 +52,20 @@ const (
 // Deep reports whether the value nested deeper than MaxDepth.
 func (s *Scan) Deep() bool { return s.deep }
 
-// Begun reports whether anything but white space was seen.
-func (s *Scan) Begun() bool { return s.state != wantValue || s.depth > 0 }
-
 // Ends reports whether the value is complete if no more data comes, which is
 // so inside a bare number or literal.
 func (s *Scan) Ends() bool { return s.state == inScalar && s.depth == 0 }
 
-// Key returns where, from the start of the value, the text of the key stands
-// whose array made Feed return Array.
-func (s *Scan) Key() (from, to int) { return s.keyFrom, s.keyEnds }
-
 // EndArray tells that the caller has consumed the array that Feed stopped at,
-// with its ']'; n is how many bytes that were.
-func (s *Scan) EndArray(n int) {
-	s.fed += n
+// with its ']'.
+func (s *Scan) EndArray() {
 	s.depth--
 	s.state = wantNext
 }
 
 // Feed consumes data and returns how many bytes belong to the value so far.
 func (s *Scan) Feed(data []byte) (n int, status Status) {
-	n, status = s.feed(data)
-	s.fed += n
-	return n, status
-}
-
-func (s *Scan) feed(data []byte) (int, Status) {
-	for n := 0; n < len(data); {
+	for n < len(data) {
 		c := data[n]
 		switch s.state {
 		case inString:
@@ -106,9 +89,6 @@ func (s *Scan) feed(data []byte) (int, Status) {
 			}
 			s.isKey = false
 			s.state = wantColon
-			if s.depth == 1 {
-				s.keyEnds = s.fed + n - 1
-			}
 			continue
 		case inEscape:
 			s.state = inString
@@ -128,7 +108,7 @@ func (s *Scan) feed(data []byte) (int, Status) {
 			n++
 			continue
 		}
-		status := s.structure(c, n)
+		status = s.structure(c)
 		if status == Broken {
 			return n, Broken
 		}
@@ -140,9 +120,8 @@ func (s *Scan) feed(data []byte) (int, Status) {
 	return len(data), More
 }
 
-// structure takes one byte outside of strings, numbers and white space; n is
-// its place in the data.
-func (s *Scan) structure(c byte, n int) Status {
+// structure takes one byte outside of strings, numbers and white space.
+func (s *Scan) structure(c byte) Status {
 	switch s.state {
 	case wantValue, wantFirstValue:
 		switch {
@@ -172,9 +151,6 @@ func (s *Scan) structure(c byte, n int) Status {
 		switch {
 		case c == '"':
 			s.state, s.isKey = inString, true
-			if s.depth == 1 {
-				s.keyFrom = s.fed + n + 1
-			}
 		case c == '}' && s.state == wantFirstKey:
 			return s.pop()
 		default:
