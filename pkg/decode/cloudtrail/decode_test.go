@@ -13,14 +13,14 @@ import (
 )
 
 // readAll decodes src to its end.
-func readAll(t testing.TB, src io.Reader, sink decode.Sink) {
-	t.Helper()
+func readAll(tb testing.TB, src io.Reader, sink decode.Sink) {
+	tb.Helper()
 	r := cloudtrail.NewReader(src, event.Origin{Name: "trail.json.gz"})
 	for {
 		if err := r.Next(sink); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }

@@ -20,19 +20,19 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 )
 
-func inputs(t testing.TB) map[string][]byte {
-	t.Helper()
+func inputs(tb testing.TB) map[string][]byte {
+	tb.Helper()
 	paths, _ := filepath.Glob("testdata/*/in.json")
 	out := map[string][]byte{}
 	for _, path := range paths {
 		in, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out[filepath.Base(filepath.Dir(path))] = in
 	}
 	if len(out) < 9 {
-		t.Fatalf("only %d inputs", len(out))
+		tb.Fatalf("only %d inputs", len(out))
 	}
 	return out
 }
@@ -43,8 +43,10 @@ func TestReadInPieces(t *testing.T) {
 	for name, in := range inputs(t) {
 		want := decodetest.New(t)
 		readAll(t, bytes.NewReader(in), want)
-		for kind, src := range map[string]io.Reader{"bytes": iotest.OneByteReader(bytes.NewReader(in)), "halves": iotest.HalfReader(bytes.NewReader(in)),
-			"error with data": iotest.DataErrReader(bytes.NewReader(in))} {
+		for kind, src := range map[string]io.Reader{
+			"bytes": iotest.OneByteReader(bytes.NewReader(in)), "halves": iotest.HalfReader(bytes.NewReader(in)),
+			"error with data": iotest.DataErrReader(bytes.NewReader(in)),
+		} {
 			got := decodetest.New(t)
 			readAll(t, src, got)
 			if !bytes.Equal(got.Out, want.Out) {

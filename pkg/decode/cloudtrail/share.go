@@ -3,6 +3,7 @@ package cloudtrail
 import (
 	"iter"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -193,10 +194,8 @@ func (g *grants) target(s string) {
 	if s == "" || s == g.own {
 		return
 	}
-	for _, t := range g.targets {
-		if t == s {
-			return
-		}
+	if slices.Contains(g.targets, s) {
+		return
 	}
 	if len(g.targets) == maxTargets {
 		g.more++

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -194,13 +195,7 @@ func isText(line []byte) bool {
 		}
 	}
 	word, _, _ := bytes.Cut(rest, []byte(" "))
-	name := priority(string(word))
-	for _, p := range priorities {
-		if name == p {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(priorities, priority(string(word)))
 }
 
 // clean makes Falco's words for "no value" absent.

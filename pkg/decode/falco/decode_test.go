@@ -114,8 +114,10 @@ func TestSamples(t *testing.T) {
 	r := decodetest.New(t)
 	var got []string
 	r.Each = func(e *event.Event) {
-		got = append(got, strings.Join([]string{e.Kind.String(), e.Action, e.Outcome, e.Host.Name, e.Host.ContainerName, e.Host.Pod, e.File.Path, e.Process.Name,
-			strings.Join(e.Process.Ancestors, "<"), e.User.Name, e.User.ID, e.Rule.Priority}, "|"))
+		got = append(got, strings.Join([]string{
+			e.Kind.String(), e.Action, e.Outcome, e.Host.Name, e.Host.ContainerName, e.Host.Pod, e.File.Path, e.Process.Name,
+			strings.Join(e.Process.Ancestors, "<"), e.User.Name, e.User.ID, e.Rule.Priority,
+		}, "|"))
 	}
 	decodeLines(in, r)
 	const container = "elastic-package-service-falco-event-generator-1"

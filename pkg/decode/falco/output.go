@@ -2,6 +2,7 @@ package falco
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -232,15 +233,7 @@ func aboutDevices(r *event.Rule) bool {
 		}
 		return strings.Contains(s, "media attached") || strings.Contains(s, "media_attached")
 	}
-	if is(r.Name) {
-		return true
-	}
-	for _, tag := range r.Tags {
-		if is(tag) {
-			return true
-		}
-	}
-	return false
+	return is(r.Name) || slices.ContainsFunc(r.Tags, is)
 }
 
 // spawns reports whether a system call makes a process.
@@ -255,8 +248,10 @@ func spawns(call string) bool {
 // onFiles reports whether a system call opens, writes or changes files; some
 // of them work on sockets as well.
 func onFiles(call string) bool {
-	for _, stem := range [...]string{"open", "creat", "read", "pread", "write", "pwrite", "rename", "unlink", "link", "symlink",
-		"mkdir", "rmdir", "truncate", "ftruncate", "chmod", "fchmod", "chown", "fchown", "lchown", "sendfile", "copy_file_range"} {
+	for _, stem := range [...]string{
+		"open", "creat", "read", "pread", "write", "pwrite", "rename", "unlink", "link", "symlink",
+		"mkdir", "rmdir", "truncate", "ftruncate", "chmod", "fchmod", "chown", "fchown", "lchown", "sendfile", "copy_file_range",
+	} {
 		if rest, ok := strings.CutPrefix(call, stem); ok {
 			switch rest {
 			case "", "at", "at2", "v", "v2", "64", "_by_handle_at":

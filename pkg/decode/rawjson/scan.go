@@ -103,6 +103,7 @@ func (s *Scan) Feed(data []byte) (n int, status Status) {
 				return n, Done
 			}
 			continue
+		default:
 		}
 		if c == ' ' || c == '\n' || c == '\r' || c == '\t' {
 			n++
@@ -182,6 +183,7 @@ func (s *Scan) structure(c byte) Status {
 		case '}', ']':
 			return s.pop()
 		}
+	default: // inside a string or a number, where Feed is by itself
 	}
 	return More
 }

@@ -1,6 +1,7 @@
 package rawjson
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -80,10 +81,8 @@ func Text(v Value) string {
 	if len(v) < 2 || v[0] != '"' {
 		return ""
 	}
-	for _, c := range v[1 : len(v)-1] {
-		if c == '\\' {
-			return unescape(v)
-		}
+	if bytes.IndexByte(v, '\\') >= 0 {
+		return unescape(v)
 	}
 	return View(v[1 : len(v)-1])
 }

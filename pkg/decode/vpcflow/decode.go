@@ -272,7 +272,7 @@ func (d *Decoder) measure(e *event.Event) (reason string) {
 	size, ok7 := number(v[byteCount], 1<<63-1)
 	flags, ok8 := number(v[tcpFlags], 1<<12-1)
 	path, ok9 := number(v[trafficPath], 255)
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7 && ok8 && ok9) {
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || !ok8 || !ok9 {
 		return decode.ReasonValue
 	}
 	var ok bool

@@ -115,8 +115,18 @@ func TestIdentity(t *testing.T) {
 	}
 	seen := map[string]string{same[0]: base}
 	for _, change := range [][2]string{
-		{" 1 eni-1", " 2 eni-1"}, {"eni-1", "eni-2"}, {"10.0.0.1", "10.0.0.2"}, {"198.51.100.1", "198.51.100.2"}, {" 1 2 6", " 3 2 6"},
-		{" 1 2 6", " 1 3 6"}, {" 1 2 6", " 2 1 6"}, {" 1 2 6", " 1 2 17"}, {"5 100", "5 101"}, {"7200", "7201"}, {"7258", "7259"}, {"ACCEPT", "REJECT"},
+		{" 1 eni-1", " 2 eni-1"},
+		{"eni-1", "eni-2"},
+		{"10.0.0.1", "10.0.0.2"},
+		{"198.51.100.1", "198.51.100.2"},
+		{" 1 2 6", " 3 2 6"},
+		{" 1 2 6", " 1 3 6"},
+		{" 1 2 6", " 2 1 6"},
+		{" 1 2 6", " 1 2 17"},
+		{"5 100", "5 101"},
+		{"7200", "7201"},
+		{"7258", "7259"},
+		{"ACCEPT", "REJECT"},
 	} {
 		line := strings.Replace(base, change[0], change[1], 1)
 		for _, s := range id(line) {
@@ -219,9 +229,11 @@ func TestSamples(t *testing.T) {
 		ignored, dead   map[string]int
 		moreThanOneLine bool // one line holds several records
 	}{
-		{file: "awsdocs_record_examples.txt", events: 15, ignored: map[string]int{"nodata": 1, "skipdata": 1, "header": 4},
+		{
+			file: "awsdocs_record_examples.txt", events: 15, ignored: map[string]int{"nodata": 1, "skipdata": 1, "header": 4},
 			// The third and the fourth header lack times, and the page's own remarks are no columns.
-			dead: map[string]int{"missing_field": 8, "column_count": 3}},
+			dead: map[string]int{"missing_field": 8, "column_count": 3},
+		},
 		{file: "elastic_test-extra-samples.log", events: 5, ignored: map[string]int{"nodata": 1, "skipdata": 1}},
 		{file: "otel_valid_tgw_flow_log.log", events: 1, ignored: map[string]int{"header": 1}},
 		{file: "otel_valid_vpc_flow_cw.json", events: 2, moreThanOneLine: true},
