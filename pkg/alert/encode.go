@@ -158,7 +158,7 @@ func (d *document) evidence(a *Alert, l *limits) {
 			out.At = &e.At
 		}
 		switch {
-		case len(e.Record) == 0:
+		case len(e.Record) == 0 || string(e.Record) == "null":
 		case l.records && len(e.Record) < MaxBytes && utf8.Valid(e.Record) && json.Valid(e.Record):
 			out.Record = e.Record
 		default:

@@ -133,9 +133,13 @@ func (s *Set) setSite(st *site.Site) {
 }
 
 // CheckSite reports what a site file says about detectors and thresholds that
-// do not exist.
-func CheckSite(st *site.Site, detectors []Detector) error {
+// do not exist. more are rules that are not detectors but tuned like them: the
+// correlator's (correlate.Rules).
+func CheckSite(st *site.Site, detectors []Detector, more ...Info) error {
 	known := map[string]Info{}
+	for _, info := range more {
+		known[info.ID] = info
+	}
 	for _, d := range detectors {
 		known[d.Info().ID] = d.Info()
 	}

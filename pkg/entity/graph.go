@@ -319,8 +319,8 @@ func (g *Graph) Sweep(bucket int, now int64, touch func(int)) (forgotten int) {
 	}
 	touch(bucket)
 	for _, n := range old {
-		for i := len(n.claims) - 1; i >= 0; i-- {
-			if n.claims[i].heard+Retain < now {
+		for i, c := range slices.Backward(n.claims) {
+			if c.heard+Retain < now {
 				g.remove(n, i)
 				forgotten++
 			}

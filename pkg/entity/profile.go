@@ -64,11 +64,6 @@ func (p *Profile) insert(l level, v string) {
 	}
 }
 
-func (p *Profile) has(l level, v string) bool {
-	_, found := slices.BinarySearch(p.ids[l], v)
-	return found
-}
-
 // Of returns the binding identifiers of a type, sorted. The slice must not be
 // changed.
 func (p *Profile) Of(t signal.IDType) []string {
