@@ -28,9 +28,9 @@ type Options struct {
 
 // Progress is how far a hunt has come.
 type Progress struct {
-	Records  int64
-	Inputs   int
-	Started  int // inputs of which something was read
+	Records int64
+	// Fraction is the part of the inputs' bytes that was read, 0 to 1.
+	Fraction float64
 	At       time.Time
 	Alerts   int
 	Duration time.Duration
@@ -77,7 +77,7 @@ func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 		if taken++; taken%progressEvery == 0 && o.Progress != nil {
 			if now := time.Now(); now.Sub(told) >= 200*time.Millisecond {
 				told = now
-				o.Progress(progress(stats, chain, len(last), now.Sub(began)))
+				o.Progress(progress(inputs, stats, chain, len(last), now.Sub(began)))
 			}
 		}
 		return chain.Record(*r)
@@ -100,14 +100,16 @@ func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 	return res, nil
 }
 
-func progress(stats []*Stats, chain *pipeline.Chain, alerts int, took time.Duration) Progress {
-	p := Progress{Inputs: len(stats), At: time.UnixMicro(chain.Now()).UTC(), Alerts: alerts, Duration: took}
-	for _, s := range stats {
-		n := s.records()
-		p.Records += n
-		if n > 0 {
-			p.Started++
-		}
+func progress(inputs []Input, stats []*Stats, chain *pipeline.Chain, alerts int, took time.Duration) Progress {
+	p := Progress{At: time.UnixMicro(chain.Now()).UTC(), Alerts: alerts, Duration: took}
+	var size, read int64
+	for i, s := range stats {
+		p.Records += s.records()
+		size += inputs[i].Size()
+		read += inputs[i].Consumed()
+	}
+	if size > 0 {
+		p.Fraction = min(1, float64(read)/float64(size))
 	}
 	return p
 }

@@ -18,6 +18,10 @@ import (
 // be decoded goes to the sink, an error means that the file cannot be read.
 type Input interface {
 	Name() string
+	// Size is the length of the file in bytes, Consumed how many of them the
+	// running Read has taken; safe for concurrent use.
+	Size() int64
+	Consumed() int64
 	Read(ctx context.Context, sink decode.Sink) error
 }
 

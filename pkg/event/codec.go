@@ -200,26 +200,25 @@ func decodeCanonical(data []byte, e *Event) bool {
 			return false
 		}
 		rest = rest[1:]
-		colon := bytes.IndexByte(rest, ':')
-		if colon < 0 {
-			return false
-		}
-		// No key holds a colon, so this is the whole of `"key":`. Comparing
-		// lengths first passes over the absent fields quickly.
-		key := view(rest[:colon+1])
-		for next < len(keys) && (len(keys[next]) != len(key) || keys[next] != key) {
+		for next < len(keys) && !hasKey(rest, keys[next]) {
 			next++
 		}
 		if next == len(keys) {
 			return false
 		}
-		rest = rest[colon+1:]
+		rest = rest[len(keys[next]):]
 		n := fields[next].parse(rest, e)
 		if n <= 0 {
 			return false
 		}
 		rest = rest[n:]
 	}
+}
+
+// hasKey is hasPrefix for a `"key":`, quick to say no: where another key
+// stands, there is rarely a colon at the end of this one.
+func hasKey(data []byte, key string) bool {
+	return len(data) >= len(key) && data[len(key)-1] == ':' && string(data[:len(key)]) == key
 }
 
 func hasPrefix(data []byte, key string) bool {
