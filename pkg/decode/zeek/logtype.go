@@ -90,6 +90,13 @@ func hinted(name string) (t logType, open bool) {
 	return logUnknown, false
 }
 
+// KnownLog reports whether a file or topic is called like a log of stock Zeek,
+// whatever stands before and behind it ("spool/x509.log", "dns.08:00.log.gz").
+func KnownLog(name string) bool {
+	t, _ := hinted(name)
+	return t != logUnknown
+}
+
 // signature guesses the log from the fields that a record has (formats.md
 // §3.11), logUnknown where they do not tell.
 func (s fieldSet) signature() logType {
