@@ -1,0 +1,162 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/ebbwatch/ebbwatch/pkg/decode"
+)
+
+// Sizes of the classic format's file and record headers.
+const (
+	fileHeader   = 24
+	recordPrefix = 16
+)
+
+// Magic numbers of the classic format: for times in micro- and nanoseconds.
+const (
+	magicMicro = 0xa1b2c3d4
+	magicNano  = 0xa1b23c4d
+)
+
+// classic is the state of a pcap stream.
+type classic struct {
+	pcap  *pcapgo.Reader
+	order binary.ByteOrder
+	link  layers.LinkType
+	snap  uint32
+	// micro is how many units of a time's fraction are a microsecond.
+	micro int64
+	// first and last are seconds of records that were read, 0 before.
+	first, last uint32
+}
+
+func (r *Reader) startClassic(sink decode.Sink) error {
+	head, err := r.peek(fileHeader)
+	if len(head) < fileHeader {
+		return r.truncated(err, sink)
+	}
+	c := &r.classic
+	c.order, c.micro = binary.LittleEndian, 1
+	if m := binary.BigEndian.Uint32(head); m == magicMicro || m == magicNano {
+		c.order = binary.BigEndian
+	}
+	if c.order.Uint32(head) == magicNano {
+		c.micro = 1000
+	}
+	c.snap = c.order.Uint32(head[16:])
+	// The upper bits say whether frames end in a check sequence.
+	c.link = layers.LinkType(c.order.Uint32(head[20:]) & 0xffff)
+	// The pcapgo reader takes r.in as its own buffer, since it is one: what it
+	// reads is consumed here, and no byte more.
+	if c.pcap, err = pcapgo.NewReader(r.in); err != nil {
+		return r.unknown(sink)
+	}
+	c.pcap.SetSnaplen(maxCapture)
+	r.consumed += fileHeader
+	r.next = (*Reader).nextClassic
+	return nil
+}
+
+// nextClassic reads one packet. What pcapgo would stumble over, or trust, is
+// looked at before: it reads only records that are sound and present.
+func (r *Reader) nextClassic(sink decode.Sink) error {
+	c := &r.classic
+	head, err := r.peek(recordPrefix)
+	if len(head) < recordPrefix {
+		if len(head) == 0 && errors.Is(err, io.EOF) {
+			return io.EOF
+		}
+		return r.truncated(err, sink)
+	}
+	captured, length := c.order.Uint32(head[8:]), c.order.Uint32(head[12:])
+	if captured > maxCapture {
+		if captured <= c.snap && captured <= length && captured < 1<<24 && c.near(head) {
+			// As the header of the file allows: too long, but sound.
+			r.die(decode.ReasonTooLong, head, sink)
+			r.packets++
+			if err := r.skip(recordPrefix + uint64(captured)); err != nil {
+				return r.truncated(err, sink)
+			}
+			return nil
+		}
+		return r.resync(sink)
+	}
+	record, err := r.peek(recordPrefix + int(captured))
+	if len(record) < recordPrefix+int(captured) {
+		return r.truncated(err, sink)
+	}
+	offset := r.consumed
+	if c.last = c.order.Uint32(record); c.first == 0 {
+		c.first = c.last
+	}
+	if captured > length {
+		// Some writers leave the length out. pcapgo would not read it.
+		ts := int64(c.last)*second + int64(c.order.Uint32(record[4:]))/c.micro
+		data := record[recordPrefix:]
+		r.tracker.Packet(ts, c.link, data, len(data), r.count(offset), sink)
+		return r.skip(uint64(len(record)))
+	}
+	data, info, err := c.pcap.ZeroCopyReadPacketData()
+	if err != nil {
+		return r.end(err) // cannot be: the record was there
+	}
+	r.consumed += uint64(len(record))
+	r.tracker.Packet(info.Timestamp.UnixMicro(), c.link, data, info.Length, r.count(offset), sink)
+	return nil
+}
+
+// near reports whether the time of a record is within a day of the one before,
+// or of the first: the one before may be damaged itself.
+func (c *classic) near(head []byte) bool {
+	ts := int64(c.order.Uint32(head))
+	within := func(of uint32) bool { d := ts - int64(of); return d <= aDay && d >= -aDay }
+	return c.first == 0 || within(c.last) || within(c.first)
+}
+
+// plausible reports whether a record may begin with head.
+func (c *classic) plausible(head []byte) bool {
+	captured, length := c.order.Uint32(head[8:]), c.order.Uint32(head[12:])
+	return captured > 0 && captured <= maxCapture && captured <= length && length <= 1<<20 &&
+		c.order.Uint32(head[4:]) < 1e9 && c.near(head)
+}
+
+// resync reports damage, once, and passes over it: to the next place where two
+// records seem to follow each other, or one ends the stream.
+func (r *Reader) resync(sink decode.Sink) error {
+	c := &r.classic
+	raw, _ := r.peek(4096)
+	r.die(decode.ReasonValue, raw, sink)
+	for {
+		ahead, err := r.peek(window)
+		limit := len(ahead) - recordPrefix
+		if err == nil {
+			// The longest record that begins in this part, and the header of
+			// the next, lie in the window.
+			limit = window - maxCapture - 2*recordPrefix
+		}
+		at := 1
+		for ; at <= limit; at++ {
+			if !c.plausible(ahead[at:]) {
+				continue
+			}
+			next := at + recordPrefix + int(c.order.Uint32(ahead[at+8:]))
+			if next+recordPrefix <= len(ahead) && c.plausible(ahead[next:]) || err != nil && next == len(ahead) {
+				return r.skip(uint64(at))
+			}
+		}
+		if err != nil {
+			at = len(ahead)
+		}
+		if skipped := r.skip(uint64(at)); skipped != nil {
+			return r.end(skipped)
+		}
+		if err != nil {
+			return r.end(err)
+		}
+	}
+}
