@@ -17,10 +17,11 @@ type Config struct {
 	// metric label.
 	Service string
 	// Slot names this instance: unique among the running instances of the
-	// service and the same after a restart. It makes the transactional id
-	// stable; "" takes a fresh id at every start, and a restore may then wait
-	// for the time-out of a predecessor's transaction. On the embedded
-	// broker ids are always fresh.
+	// service and the same after a restart. It makes the member of the group
+	// static and the transactional id stable (on the embedded broker that is
+	// always fresh), so that a restart takes the place of its predecessor at
+	// once. With "" it waits for the predecessor's session and transaction
+	// to time out; two live instances with one slot fence each other.
 	Slot    string
 	Brokers []string
 	// Embedded says that the broker is internal/broker.

@@ -1,0 +1,73 @@
+package stream
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func TestOutputsAreThoseOfTheOracle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	rng := rand.New(rand.NewPCG(1, 1))
+	var clock int64
+	w.feed(rng, "in", 0, 500, &clock)
+	w.feed(rng, "in", 1, 300, &clock)
+	i := w.start("A")
+	w.settle()
+	w.feedTxn(rng, 0, 100, &clock, true)
+	w.feedTxn(rng, 1, 100, &clock, false)
+	w.settle()
+	i.drain()
+	w.check(map[tp][]epoch{{"in", 0}: {{"site", 0, []byte("A")}}, {"in", 1}: {{"site", 0, []byte("A")}}})
+	if got := i.value("ebbwatch_stream_records_total"); got < 900 {
+		t.Errorf("counted %v records", got)
+	}
+}
+
+// TestKilledAnywhere is R1: whatever is cut off at whatever moment, what is
+// committed is what one undisturbed run would have committed.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		for _, embedded := range []bool{false, true} {
+			t.Run(fmt.Sprintf("seed=%d,embedded=%v", seed, embedded), func(t *testing.T) {
+				t.Parallel()
+				rng := rand.New(rand.NewPCG(seed, 7))
+				w := newWorld(t, 2)
+				w.cfg.Embedded = embedded
+				// From hardly any to many snapshots.
+				w.cfg.SnapshotCycle = []time.Duration{40, 150, 400, 3000}[seed%4] * time.Millisecond
+				var clock int64
+				replayed, aborted := 0.0, 0.0
+				for range 6 {
+					i := w.start("A")
+					up := time.Now().Add(time.Duration(rng.IntN(700)) * time.Millisecond)
+					for time.Now().Before(up) {
+						p := rng.Int32N(2)
+						switch rng.IntN(6) {
+						case 0:
+							w.feedTxn(rng, p, 1+rng.IntN(60), &clock, rng.IntN(3) > 0)
+						default:
+							w.feed(rng, "in", p, 1+rng.IntN(30), &clock)
+						}
+						time.Sleep(time.Duration(rng.IntN(10)) * time.Millisecond)
+					}
+					if rng.IntN(5) == 0 {
+						i.drain()
+					} else {
+						i.kill()
+					}
+					replayed += i.value("ebbwatch_stream_replayed_records_total")
+					aborted += i.value("ebbwatch_stream_aborts_total")
+				}
+				t.Logf("replayed %v records, aborted %v transactions", replayed, aborted)
+				i := w.start("A")
+				w.settle()
+				i.drain()
+				w.check(map[tp][]epoch{{"in", 0}: {{"site", 0, []byte("A")}}, {"in", 1}: {{"site", 0, []byte("A")}}})
+			})
+		}
+	}
+}

@@ -1,0 +1,493 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// counter is the test's operator: per key a sum in the current window and one
+// for ever, and for each closed window one output per key in order. A record
+// is "TIME AMOUNT", or "poison", "panic".
+type counter struct {
+	partition int32
+	buckets   []map[string]*sums
+	shared    sharedState
+	epoch     string
+	touches   bool // call Touch, as the contract demands
+}
+
+type sums struct {
+	Window, Total int64
+	Last          int64 // offset of the last record
+}
+
+type sharedState struct{ Window, Seq, Poison int64 }
+
+const (
+	testBuckets = 16
+	windowSize  = 10
+)
+
+func newCounter(partition int32) (operator.Operator, error) {
+	c := &counter{partition: partition, buckets: make([]map[string]*sums, testBuckets), touches: true}
+	return c, nil
+}
+
+func bucketOf(key []byte) int {
+	h := fnv.New32a()
+	h.Write(key)
+	return int(h.Sum32() % testBuckets)
+}
+
+func (c *counter) Apply(r *operator.Record, ctx operator.Context) error {
+	if string(r.Value) == "poison" {
+		// What it did before the error must not count.
+		ctx.Emit(operator.Output{Topic: "out", Kind: "sum", V: 1, Key: r.Key, Value: []byte("of a poison record")})
+		ctx.Count("poisoned", "", 1)
+		return errors.New("refused by the test")
+	}
+	if string(r.Value) == "panic" {
+		panic("told to")
+	}
+	at, amount, _ := strings.Cut(string(r.Value), " ")
+	t, err1 := strconv.ParseInt(at, 10, 64)
+	n, err2 := strconv.ParseInt(amount, 10, 64)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("value %q", r.Value)
+	}
+	if w := t / windowSize; w > c.shared.Window {
+		c.closeWindow(ctx)
+		c.shared.Window = w
+	}
+	b := bucketOf(r.Key)
+	if c.touches {
+		ctx.Touch(b)
+	}
+	if c.buckets[b] == nil {
+		c.buckets[b] = map[string]*sums{}
+	}
+	s := c.buckets[b][string(r.Key)]
+	if s == nil {
+		s = &sums{}
+		c.buckets[b][string(r.Key)] = s
+	}
+	s.Window += n
+	s.Total += n
+	s.Last = r.Offset
+	ctx.Count("applied", r.Kind, 1)
+	return nil
+}
+
+func (c *counter) closeWindow(ctx operator.Context) {
+	all := map[string]*sums{}
+	for i, b := range c.buckets {
+		for k, s := range b {
+			if s.Window != 0 {
+				if c.touches {
+					ctx.Touch(i)
+				}
+				all[k] = s
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		s := all[k]
+		c.shared.Seq++
+		ctx.Emit(operator.Output{
+			Topic: "out", Kind: "sum", V: 1, Key: []byte(k),
+			Value: fmt.Appendf(nil, "%d #%d window %d %s=%d of %d last %d epoch %s", c.partition, c.shared.Seq, c.shared.Window, k, s.Window, s.Total, s.Last, c.epoch),
+		})
+		s.Window = 0
+	}
+}
+
+func (c *counter) Epoch(kind string, data []byte) error {
+	if kind != "site" {
+		return fmt.Errorf("kind %q", kind)
+	}
+	c.epoch = string(data)
+	return nil
+}
+
+func (c *counter) Buckets() int { return testBuckets }
+
+func (c *counter) AppendBucket(dst []byte, bucket int) []byte {
+	if len(c.buckets[bucket]) == 0 {
+		return dst
+	}
+	data, err := json.Marshal(c.buckets[bucket])
+	if err != nil {
+		panic(err)
+	}
+	return append(dst, data...)
+}
+
+func (c *counter) LoadBucket(bucket int, data []byte) error {
+	return json.Unmarshal(data, &c.buckets[bucket])
+}
+
+func (c *counter) AppendShared(dst []byte) []byte {
+	data, err := json.Marshal(c.shared)
+	if err != nil {
+		panic(err)
+	}
+	return append(dst, data...)
+}
+
+func (c *counter) LoadShared(data []byte) error { return json.Unmarshal(data, &c.shared) }
+
+// world is a broker with the test's topics.
+type world struct {
+	t       *testing.T
+	cluster *kfake.Cluster
+	cl      *kgo.Client
+	adm     *kadm.Client
+	cfg     Config
+	parts   int32
+}
+
+func newWorld(t *testing.T, inputParts int32, opts ...kfake.Opt) *world {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond),
+		kfake.SeedTopics(inputParts, "in"), kfake.SeedTopics(1, "in2"), kfake.SeedTopics(1, "out", "dead"), kfake.SeedTopics(inputParts, "state"), kfake.SeedTopics(inputParts+1, "state2"),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(partitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return &world{
+		t: t, cluster: c, cl: cl, adm: kadm.NewClient(cl), parts: inputParts,
+		cfg: Config{
+			Service: "test", Slot: "0", Brokers: c.ListenAddrs(), Inputs: []string{"in"}, State: "state", Outputs: []string{"out"}, DeadLetter: "dead",
+			CommitInterval: 20 * time.Millisecond, SnapshotCycle: 60 * time.Millisecond, PartBytes: 48, DrainTimeout: 400 * time.Millisecond, StallTimeout: 10 * time.Second,
+		},
+	}
+}
+
+// instance is one running engine; kill is what kill -9 would be for the broker.
+type instance struct {
+	*Engine
+	w      *world
+	cancel context.CancelFunc
+	done   chan error
+	net    *network
+	reg    *prometheus.Registry
+}
+
+// network is the connection of one instance, which can be cut.
+type network struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	cut   bool
+}
+
+func (n *network) dial(ctx context.Context, proto, addr string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, proto, addr)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut {
+		if err == nil {
+			c.Close()
+		}
+		return nil, errors.New("the network is cut")
+	}
+	if err == nil {
+		n.conns = append(n.conns, c)
+	}
+	return c, err
+}
+
+func (n *network) kill() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = true
+	for _, c := range n.conns {
+		c.Close()
+	}
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	if testing.Verbose() {
+		return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// start runs an engine with the world's configuration as changed.
+func (w *world) start(epoch string, change ...func(*Config)) *instance {
+	w.t.Helper()
+	n := &network{}
+	cfg := w.cfg
+	cfg.Options = []kgo.Opt{
+		kgo.Dialer(n.dial), kgo.SessionTimeout(600 * time.Millisecond), kgo.RebalanceTimeout(1200 * time.Millisecond),
+		kgo.HeartbeatInterval(100 * time.Millisecond), kgo.TransactionTimeout(500 * time.Millisecond),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	reg := prometheus.NewRegistry()
+	e, err := newEngine(cfg.withDefaults(), newCounter, testLog(w.t), reg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if epoch != "" {
+		if err := e.SetEpoch("site", []byte(epoch)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	i := &instance{Engine: e, w: w, cancel: cancel, done: make(chan error, 1), net: n, reg: reg}
+	go func() { i.done <- e.Run(ctx) }()
+	w.t.Cleanup(func() { i.kill() })
+	return i
+}
+
+// drain stops the instance in order.
+func (i *instance) drain() {
+	i.w.t.Helper()
+	i.cancel()
+	select {
+	case err := <-i.done:
+		i.done <- nil
+		if err != nil {
+			i.w.t.Errorf("drain: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		i.w.t.Fatal("did not drain within 10 s")
+	}
+}
+
+// kill cuts the instance off and waits until it has noticed.
+func (i *instance) kill() {
+	i.net.kill()
+	i.cancel()
+	<-i.done
+	i.done <- nil
+}
+
+// end waits for the instance to end by itself and returns its error.
+func (i *instance) end() error {
+	i.w.t.Helper()
+	select {
+	case err := <-i.done:
+		i.done <- nil
+		return err
+	case <-time.After(20 * time.Second):
+		i.w.t.Fatal("the engine goes on")
+		return nil
+	}
+}
+
+// feed writes records of random content to partition p of a topic.
+func (w *world) feed(rng *rand.Rand, topic string, p int32, n int, clock *int64) {
+	w.t.Helper()
+	var rs []*kgo.Record
+	for range n {
+		*clock += rng.Int64N(4)
+		value := fmt.Sprintf("%d %d", *clock, 1+rng.Int64N(9))
+		if rng.IntN(50) == 0 {
+			value = "poison"
+		}
+		rs = append(rs, &kgo.Record{
+			Topic: topic, Partition: p, Key: []byte("k" + strconv.Itoa(rng.IntN(40))), Value: []byte(value),
+			Headers: []kgo.RecordHeader{{Key: "kind", Value: []byte("test")}},
+		})
+	}
+	w.produce(rs...)
+}
+
+func (w *world) produce(rs ...*kgo.Record) {
+	w.t.Helper()
+	if err := w.cl.ProduceSync(context.Background(), rs...).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// feedTxn writes records in a transaction, which leaves control records and,
+// when it is aborted, records that nobody must see.
+func (w *world) feedTxn(rng *rand.Rand, p int32, n int, clock *int64, commit bool) {
+	w.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.RecordPartitioner(partitioner()), kgo.TransactionalID("feed"+strconv.Itoa(rng.Int())))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	own := &world{t: w.t, cl: cl}
+	if err := cl.BeginTransaction(); err != nil {
+		w.t.Fatal(err)
+	}
+	scratch := *clock
+	if commit {
+		own.feed(rng, "in", p, n, clock)
+	} else {
+		own.feed(rng, "in", p, n, &scratch)
+	}
+	if err := cl.EndTransaction(context.Background(), kgo.TransactionEndTry(commit)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// readAll returns the committed records of a topic up to its end.
+func (w *world) readAll(topic string) []*kgo.Record {
+	w.t.Helper()
+	details, err := w.adm.ListTopics(context.Background(), topic)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	from := map[tp]int64{}
+	for p := range details[topic].Partitions {
+		from[tp{topic, p}] = -1
+	}
+	conn := connection{service: "test-read", brokers: w.cluster.ListenAddrs(), log: slog.New(slog.DiscardHandler)}
+	var rs []*kgo.Record
+	err = conn.readToEnd(context.Background(), from, 10*time.Second, func(r *kgo.Record) error { rs = append(rs, r); return nil })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rs
+}
+
+// committed waits until the group has committed the ends of the inputs.
+func (w *world) settle() {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		lag := int64(0)
+		ends, err := w.adm.ListEndOffsets(context.Background(), w.cfg.Inputs...)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		offsets, err := w.adm.FetchOffsets(context.Background(), "test")
+		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			w.t.Fatal(err)
+		}
+		ends.Each(func(e kadm.ListedOffset) {
+			at, ok := offsets.Lookup(e.Topic, e.Partition)
+			if !ok || at.At < 0 {
+				lag++
+				return
+			}
+			lag += e.Offset - at.At
+		})
+		if lag == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			groups, err := w.adm.DescribeGroups(context.Background(), "test")
+			w.t.Fatalf("lag is %d; group: %+v, %v", lag, groups, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// oracle applies the inputs directly. epochs says which epoch holds from
+// which offset of a partition.
+type oracleContext struct{ out []string }
+
+func (c *oracleContext) Emit(o operator.Output)      { c.out = append(c.out, string(o.Value)) }
+func (c *oracleContext) Touch(int)                   {}
+func (c *oracleContext) Count(string, string, int64) {}
+
+func (w *world) oracle(topic string, epochs map[tp][]epoch) (outputs map[tp][]string, poison int) {
+	w.t.Helper()
+	outputs = map[tp][]string{}
+	ops := map[tp]operator.Operator{}
+	for _, r := range w.readAll(topic) {
+		t := tp{r.Topic, r.Partition}
+		if ops[t] == nil {
+			ops[t], _ = newCounter(r.Partition)
+		}
+		for len(epochs[t]) > 0 && epochs[t][0].from <= r.Offset {
+			if err := ops[t].Epoch(epochs[t][0].kind, epochs[t][0].data); err != nil {
+				w.t.Fatal(err)
+			}
+			epochs[t] = epochs[t][1:]
+		}
+		ctx := &oracleContext{}
+		rec := operator.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value}
+		if err := ops[t].Apply(&rec, ctx); err != nil {
+			poison++
+			continue
+		}
+		outputs[t] = append(outputs[t], ctx.out...)
+	}
+	return outputs, poison
+}
+
+// check compares what is committed with the oracle.
+func (w *world) check(epochs map[tp][]epoch) {
+	w.t.Helper()
+	want, poison := w.oracle("in", epochs)
+	got := map[tp][]string{}
+	for _, r := range w.readAll("out") {
+		p, _, _ := bytes.Cut(r.Value, []byte(" "))
+		n, _ := strconv.Atoi(string(p))
+		t := tp{"in", int32(n)}
+		got[t] = append(got[t], string(r.Value))
+	}
+	for p := range w.parts {
+		t := tp{"in", p}
+		for i := range max(len(want[t]), len(got[t])) {
+			var g, x string
+			if i < len(got[t]) {
+				g = got[t][i]
+			}
+			if i < len(want[t]) {
+				x = want[t][i]
+			}
+			if g != x {
+				w.t.Errorf("%s: %d outputs, expected %d; the first difference is at %d:\n got %q\nwant %q", t, len(got[t]), len(want[t]), i, g, x)
+				break
+			}
+		}
+	}
+	if n := len(w.readAll("dead")); n != poison {
+		w.t.Errorf("%d dead letters, expected %d", n, poison)
+	}
+}
+
+// value sums the series of a metric.
+func (i *instance) value(name string) float64 {
+	i.w.t.Helper()
+	families, err := i.reg.Gather()
+	if err != nil {
+		i.w.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
