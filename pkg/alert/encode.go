@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -17,6 +18,9 @@ var ErrFormat = errors.New("not an alert document")
 
 // ecsVersion is the version of the schema that the documents follow.
 const ecsVersion = "9.0.0"
+
+// appendFlags: the records were found valid before they went in.
+const appendFlags = json.SortMapKeys | json.TrustRawMessage
 
 // severityValues are event.severity, as Elastic's own rules use them.
 var severityValues = [5]int{0, 21, 47, 73, 99}
@@ -45,12 +49,12 @@ func (a *Alert) Append(dst []byte) ([]byte, error) {
 	from := len(dst)
 	for i := range levels {
 		d := a.document(&levels[i])
-		out, err := json.Append(dst, d, json.SortMapKeys)
+		out, err := json.Append(dst, d, appendFlags)
 		if err != nil {
 			return dst[:from], fmt.Errorf("encode alert: %w", err)
 		}
 		if excess := len(out) - from - MaxBytes; excess > 0 && levels[i].records && d.dropRecords(excess) {
-			if out, err = json.Append(dst[:from], d, json.SortMapKeys); err != nil {
+			if out, err = json.Append(dst[:from], d, appendFlags); err != nil {
 				return dst[:from], fmt.Errorf("encode alert: %w", err)
 			}
 		}
@@ -160,12 +164,24 @@ func (d *document) evidence(a *Alert, l *limits) {
 		switch {
 		case len(e.Record) == 0 || string(e.Record) == "null":
 		case l.records && len(e.Record) < MaxBytes && utf8.Valid(e.Record) && json.Valid(e.Record):
-			out.Record = e.Record
+			out.Record = oneLine(e.Record)
 		default:
 			d.Ebbwatch.Trimmed = true
 		}
 		d.Ebbwatch.Evidence = append(d.Ebbwatch.Evidence, out)
 	}
+}
+
+// oneLine makes sure that a document is one line of NDJSON.
+func oneLine(record json.RawMessage) json.RawMessage {
+	if !bytes.ContainsAny(record, "\n\r") {
+		return record
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, record); err != nil {
+		return nil // it was valid a moment ago
+	}
+	return b.Bytes()
 }
 
 func (d *document) endpoints(a *Alert, l *limits) {

@@ -151,7 +151,7 @@ func (a *Alert) AppendOCSF(dst []byte) ([]byte, error) {
 	for i := range levels {
 		f := a.ocsf(&levels[i])
 		for {
-			out, err := json.Append(dst[:from], f, json.SortMapKeys)
+			out, err := json.Append(dst[:from], f, appendFlags)
 			if err != nil {
 				return dst[:from], fmt.Errorf("encode finding: %w", err)
 			}

@@ -86,6 +86,11 @@ func (p *Profile) Each(f func(signal.Identifier)) {
 // bind nothing: a fact about any of them may change it.
 func (p *Profile) Met(f func(signal.Identifier)) {
 	p.Each(f)
+	p.MetOnly(f)
+}
+
+// MetOnly calls f for those of Met that bind nothing.
+func (p *Profile) MetOnly(f func(signal.Identifier)) {
 	for _, id := range p.shared {
 		f(id)
 	}
