@@ -28,7 +28,9 @@ type classic struct {
 	pcap  *pcapgo.Reader
 	order binary.ByteOrder
 	link  layers.LinkType
-	snap  uint32
+	// longest is the longest record that the file's header allows, of which
+	// records beyond maxCapture are passed over.
+	longest uint32
 	// micro is how many units of a time's fraction are a microsecond.
 	micro int64
 	// first and last are seconds of records that were read, 0 before.
@@ -48,7 +50,7 @@ func (r *Reader) startClassic(sink decode.Sink) error {
 	if c.order.Uint32(head) == magicNano {
 		c.micro = 1000
 	}
-	c.snap = c.order.Uint32(head[16:])
+	c.longest = min(max(c.order.Uint32(head[16:]), maxCapture), 1<<24)
 	// The upper bits say whether frames end in a check sequence.
 	c.link = layers.LinkType(c.order.Uint32(head[20:]) & 0xffff)
 	// The pcapgo reader takes r.in as its own buffer, since it is one: what it
@@ -75,7 +77,7 @@ func (r *Reader) nextClassic(sink decode.Sink) error {
 	}
 	captured, length := c.order.Uint32(head[8:]), c.order.Uint32(head[12:])
 	if captured > maxCapture {
-		if captured <= c.snap && captured <= length && captured < 1<<24 && c.near(head) {
+		if captured <= c.longest && captured <= length && c.near(head) {
 			// As the header of the file allows: too long, but sound.
 			r.die(decode.ReasonTooLong, head, sink)
 			r.packets++
@@ -86,10 +88,21 @@ func (r *Reader) nextClassic(sink decode.Sink) error {
 		}
 		return r.resync(sink)
 	}
-	record, err := r.peek(recordPrefix + int(captured))
-	if len(record) < recordPrefix+int(captured) {
+	size := recordPrefix + int(captured)
+	ahead, err := r.peek(size + recordPrefix)
+	if len(ahead) < size {
+		if c.first != 0 && c.search(ahead, len(ahead)-recordPrefix, true) > 0 {
+			return r.resync(sink) // not the end: the length is wrong
+		}
 		return r.truncated(err, sink)
 	}
+	if captured > length || !c.near(ahead) || len(ahead) == size+recordPrefix && !c.sized(ahead[size:]) {
+		if !r.goesOn(size) {
+			return r.resync(sink)
+		}
+		ahead, _ = r.peek(size) // goesOn may have moved it
+	}
+	record := ahead[:size]
 	offset := r.consumed
 	if c.last = c.order.Uint32(record); c.first == 0 {
 		c.first = c.last
@@ -118,17 +131,56 @@ func (c *classic) near(head []byte) bool {
 	return c.first == 0 || within(c.last) || within(c.first)
 }
 
-// plausible reports whether a record may begin with head.
-func (c *classic) plausible(head []byte) bool {
+// sized reports whether the lengths of a record header hold together. Some
+// writers leave the second out.
+func (c *classic) sized(head []byte) bool {
 	captured, length := c.order.Uint32(head[8:]), c.order.Uint32(head[12:])
-	return captured > 0 && captured <= maxCapture && captured <= length && length <= 1<<20 &&
-		c.order.Uint32(head[4:]) < 1e9 && c.near(head)
+	return captured <= c.longest && (captured <= length || length == 0) && length <= max(c.longest, 1<<20) && c.order.Uint32(head[4:]) < 1e9
 }
 
-// resync reports damage, once, and passes over it: to the next place where two
-// records seem to follow each other, or one ends the stream.
-func (r *Reader) resync(sink decode.Sink) error {
+// oddAhead is how far is looked ahead of a record that is odd in itself.
+const oddAhead = 16 << 10
+
+// goesOn reports whether a record of size bytes whose time is far off, whose
+// lengths contradict each other, or whose successor is odd, is where it seems
+// to be: where records of the usual time lie ahead, its own length must lead
+// to them; else it must be followed by another record, or by the end.
+func (r *Reader) goesOn(size int) bool {
 	c := &r.classic
+	ahead, err := r.peek(max(oddAhead, size+recordPrefix))
+	if c.first != 0 {
+		if found := c.search(ahead, len(ahead)-recordPrefix, err != nil); found > 0 {
+			at := 0
+			for at < found && at+recordPrefix <= len(ahead) {
+				at += recordPrefix + int(min(c.order.Uint32(ahead[at+8:]), maxCapture))
+			}
+			return at == found
+		}
+	}
+	if len(ahead) < size+recordPrefix {
+		return err != nil && len(ahead) == size
+	}
+	return c.sized(ahead[size:])
+}
+
+// search returns where in ahead, up to limit but not at its beginning, two
+// records seem to follow each other, or one to end the stream; 0 for nowhere.
+func (c *classic) search(ahead []byte, limit int, ended bool) int {
+	plausible := func(head []byte) bool { return c.sized(head) && c.near(head) && c.order.Uint32(head[8:]) > 0 }
+	for at := 1; at <= limit; at++ {
+		if !plausible(ahead[at:]) {
+			continue
+		}
+		next := at + recordPrefix + int(c.order.Uint32(ahead[at+8:]))
+		if next+recordPrefix <= len(ahead) && plausible(ahead[next:]) || ended && next == len(ahead) {
+			return at
+		}
+	}
+	return 0
+}
+
+// resync reports damage, once, and passes over it to where records go on.
+func (r *Reader) resync(sink decode.Sink) error {
 	raw, _ := r.peek(4096)
 	r.die(decode.ReasonValue, raw, sink)
 	for {
@@ -139,20 +191,13 @@ func (r *Reader) resync(sink decode.Sink) error {
 			// the next, lie in the window.
 			limit = window - maxCapture - 2*recordPrefix
 		}
-		at := 1
-		for ; at <= limit; at++ {
-			if !c.plausible(ahead[at:]) {
-				continue
-			}
-			next := at + recordPrefix + int(c.order.Uint32(ahead[at+8:]))
-			if next+recordPrefix <= len(ahead) && c.plausible(ahead[next:]) || err != nil && next == len(ahead) {
-				return r.skip(uint64(at))
-			}
+		skip := limit
+		if at := r.classic.search(ahead, limit, err != nil); at > 0 {
+			return r.skip(uint64(at))
+		} else if err != nil {
+			skip = len(ahead)
 		}
-		if err != nil {
-			at = len(ahead)
-		}
-		if skipped := r.skip(uint64(at)); skipped != nil {
+		if skipped := r.skip(uint64(skip)); skipped != nil {
 			return r.end(skipped)
 		}
 		if err != nil {

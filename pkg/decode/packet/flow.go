@@ -192,15 +192,17 @@ func (t *Tracker) open(k *tuple, orig uint8, p *packet, sink decode.Sink) *flow 
 	return f
 }
 
-// identity is the hash of the tuple and the time of the first packet.
+// identity is the hash of the tuple and the time and number of the first
+// packet: two connections may begin within a microsecond.
 func (f *flow) identity() uint64 {
-	var b [46]byte
+	var b [54]byte
 	copy(b[:16], f.tuple.addr[0][:])
 	copy(b[16:32], f.tuple.addr[1][:])
 	binary.BigEndian.PutUint16(b[32:], f.tuple.port[0])
 	binary.BigEndian.PutUint16(b[34:], f.tuple.port[1])
 	b[36], b[37] = f.tuple.proto, f.orig
 	binary.BigEndian.PutUint64(b[38:], uint64(f.start))
+	binary.BigEndian.PutUint64(b[46:], f.at.Line.Or(0))
 	return xxhash.Sum64(b[:])
 }
 

@@ -90,4 +90,3 @@ func zeekEvents(tb testing.TB, dir string, logs ...string) map[event.Kind][]*eve
 	}
 	return out
 }
-

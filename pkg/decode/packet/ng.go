@@ -74,31 +74,39 @@ func (r *Reader) nextBlock(sink decode.Sink) error {
 		g.interfaces = g.interfaces[:0]
 	}
 	kind, size := g.order.Uint32(head), g.order.Uint32(head[4:])
-	if size < blockFrame {
-		return r.resyncBlock(sink)
-	}
 	size = (size + 3) &^ 3 // some writers do not count the padding
-	switch kind {
-	case blockInterface, blockPacket, blockSimple, blockStatistics, blockEnhanced:
-	default:
-		return r.skipBlock(uint64(size), sink)
-	}
-	if size > maxBlock {
-		if size > 1<<24 {
+	ours := kind >= blockInterface && kind <= blockSimple || kind == blockStatistics || kind == blockEnhanced
+	isPacket := ours && kind != blockInterface && kind != blockStatistics
+	if size > maxBlock || size < blockFrame {
+		// Passed over, unless blocks that hold together lie ahead: then it is
+		// the length that is damaged.
+		ahead, _ := r.peek(window)
+		if size < blockFrame || g.search(ahead, len(ahead)-blockFrame) > 0 {
 			return r.resyncBlock(sink)
 		}
-		r.die(decode.ReasonTooLong, head, sink)
-		if kind != blockInterface && kind != blockStatistics {
+		if ours {
+			r.die(decode.ReasonTooLong, ahead[:min(len(ahead), 4096)], sink)
+		}
+		if isPacket {
 			r.packets++
 		}
-		return r.skipBlock(uint64(size), sink)
+		if err := r.skip(uint64(size)); err != nil {
+			return r.truncated(err, sink)
+		}
+		return nil
 	}
 	block, err := r.peek(int(size))
 	if len(block) < int(size) {
+		if g.search(block, len(block)-blockFrame) > 0 {
+			return r.resyncBlock(sink)
+		}
 		return r.truncated(err, sink)
 	}
 	if tail := g.order.Uint32(block[size-4:]); (tail+3)&^3 != size {
 		return r.resyncBlock(sink)
+	}
+	if !ours {
+		return r.skip(uint64(size)) // names, secrets, what others invented
 	}
 	body := block[8 : size-4]
 	ok := false
@@ -112,19 +120,11 @@ func (r *Reader) nextBlock(sink decode.Sink) error {
 	}
 	if !ok {
 		r.die(decode.ReasonValue, block, sink)
-		if kind != blockInterface && kind != blockStatistics {
+		if isPacket {
 			r.packets++
 		}
 	}
 	return r.skip(uint64(size))
-}
-
-// skipBlock passes over a block of another kind, of whatever length.
-func (r *Reader) skipBlock(size uint64, sink decode.Sink) error {
-	if err := r.skip(size); err != nil {
-		return r.truncated(err, sink)
-	}
-	return nil
 }
 
 // addInterface reads an interface description.
@@ -282,8 +282,18 @@ func (r *Reader) statistics(body []byte, sink decode.Sink) bool {
 	return true
 }
 
-// resyncBlock reports damage, once, and passes over it: to the next place
-// where a packet or section begins, by what its header says.
+// search returns where in ahead, up to limit but not at its beginning, a
+// packet or section begins, by what its frame says; 0 for nowhere.
+func (g *ng) search(ahead []byte, limit int) int {
+	for at := 1; at <= limit; at++ {
+		if g.plausible(ahead[at:]) {
+			return at
+		}
+	}
+	return 0
+}
+
+// resyncBlock reports damage, once, and passes over it to where blocks go on.
 func (r *Reader) resyncBlock(sink decode.Sink) error {
 	raw, _ := r.peek(4096)
 	r.die(decode.ReasonValue, raw, sink)
@@ -293,16 +303,13 @@ func (r *Reader) resyncBlock(sink decode.Sink) error {
 		if err == nil {
 			limit = window - maxBlock
 		}
-		at := 1
-		for ; at <= limit; at++ {
-			if r.ng.plausible(ahead[at:]) {
-				return r.skip(uint64(at))
-			}
+		skip := limit
+		if at := r.ng.search(ahead, limit); at > 0 {
+			return r.skip(uint64(at))
+		} else if err != nil {
+			skip = len(ahead)
 		}
-		if err != nil {
-			at = len(ahead)
-		}
-		if skipped := r.skip(uint64(at)); skipped != nil {
+		if skipped := r.skip(uint64(skip)); skipped != nil {
 			return r.end(skipped)
 		}
 		if err != nil {
