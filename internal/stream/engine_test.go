@@ -20,7 +20,7 @@ func TestOutputsAreThoseOfTheOracle(t *testing.T) {
 	w.feedTxn(rng, 1, 100, &clock, false)
 	w.settle()
 	i.drain()
-	w.check(map[tp][]epoch{{"in", 0}: {{"site", 0, []byte("A")}}, {"in", 1}: {{"site", 0, []byte("A")}}})
+	w.check(w.always("A"))
 	if got := i.value("ebbwatch_stream_records_total"); got < 900 {
 		t.Errorf("counted %v records", got)
 	}
@@ -41,8 +41,12 @@ func TestKilledAnywhere(t *testing.T) {
 				w.cfg.SnapshotCycle = []time.Duration{40, 150, 400, 3000}[seed%4] * time.Millisecond
 				var clock int64
 				replayed, aborted := 0.0, 0.0
+				epochName := "A"
 				for range 6 {
-					i := w.start("A")
+					if !embedded { // there the state topic is trimmed, and with it what the oracle needs
+						epochName = string(rune('A' + rng.IntN(3)))
+					}
+					i := w.start(epochName)
 					up := time.Now().Add(time.Duration(rng.IntN(700)) * time.Millisecond)
 					for time.Now().Before(up) {
 						p := rng.Int32N(2)
@@ -63,10 +67,14 @@ func TestKilledAnywhere(t *testing.T) {
 					aborted += i.value("ebbwatch_stream_aborts_total")
 				}
 				t.Logf("replayed %v records, aborted %v transactions", replayed, aborted)
-				i := w.start("A")
+				i := w.start(epochName)
 				w.settle()
 				i.drain()
-				w.check(map[tp][]epoch{{"in", 0}: {{"site", 0, []byte("A")}}, {"in", 1}: {{"site", 0, []byte("A")}}})
+				if embedded {
+					w.check(w.always("A"))
+				} else {
+					w.check(w.storedEpochs())
+				}
 			})
 		}
 	}

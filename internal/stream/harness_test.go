@@ -442,6 +442,41 @@ func (w *world) oracle(topic string, epochs map[tp][]epoch) (outputs map[tp][]st
 	return outputs, poison
 }
 
+// always is one epoch from the first record on.
+func (w *world) always(data string) map[tp][]epoch {
+	m := map[tp][]epoch{}
+	for p := range w.parts {
+		m[tp{"in", p}] = []epoch{{"site", 0, []byte(data)}}
+	}
+	return m
+}
+
+// storedEpochs are all epochs that were ever committed, from the state topic.
+func (w *world) storedEpochs() map[tp][]epoch {
+	w.t.Helper()
+	states := map[tp]*storedState{}
+	for _, r := range w.readAll("state") {
+		t := tp{"in", r.Partition}
+		if states[t] == nil {
+			states[t] = &storedState{}
+		}
+		k, err := parseKey(t, r.Key)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if k.typ == typeEpoch && r.Value != nil {
+			if err := states[t].addEpoch(k, r.Value); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	m := map[tp][]epoch{}
+	for t, st := range states {
+		m[t] = st.epochsFrom(0)
+	}
+	return m
+}
+
 // check compares what is committed with the oracle.
 func (w *world) check(epochs map[tp][]epoch) {
 	w.t.Helper()

@@ -42,6 +42,9 @@ func (w *worker) restore(at assignment) error {
 		return fmt.Errorf("operator has %d buckets, allowed are 1 to %d", n, maxBuckets)
 	}
 	w.op, w.changed = op, make([]bool, op.Buckets())
+	if err := w.checkEnd(at); err != nil {
+		return err
+	}
 	st, err := w.readState(w.ctx)
 	if err != nil {
 		return err
@@ -77,6 +80,23 @@ func (w *worker) restore(at assignment) error {
 		cut = w.last.cut
 	}
 	w.log.Info("partition restored", "offset", at.offset, "snapshot", cut, "replayed", at.offset-cut, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// checkEnd refuses a committed offset that the input does not reach: its end was
+// lost, and what comes at those offsets is not what was processed.
+func (w *worker) checkEnd(at assignment) error {
+	ends, err := w.eng.adm.ListEndOffsets(w.ctx, w.tp.topic)
+	if err != nil {
+		return fmt.Errorf("list the end: %w", err)
+	}
+	end, ok := ends.Lookup(w.tp.topic, w.tp.partition)
+	if !ok || end.Err != nil {
+		return fmt.Errorf("list the end: %w", errors.Join(end.Err, errNoTopic))
+	}
+	if at.offset > end.Offset {
+		return fmt.Errorf("%w: the committed offset %d lies beyond the end %d of the log", ErrState, at.offset, end.Offset)
+	}
 	return nil
 }
 

@@ -1,0 +1,247 @@
+package stream
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ebbwatch/ebbwatch/internal/deadletter"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestAbortsRebuildFromTheLog injects what makes a transaction abort without
+// killing anything (R4).
+func TestAbortsRebuildFromTheLog(t *testing.T) {
+	t.Parallel()
+	for _, embedded := range []bool{false, true} {
+		t.Run(map[bool]string{false: "cluster", true: "embedded"}[embedded], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2)
+			w.cfg.Embedded = embedded
+			var n atomic.Int64
+			w.cluster.ControlKey(int16(kmsg.TxnOffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				w.cluster.KeepControl()
+				if n.Add(1)%4 != 0 {
+					return nil, nil, false
+				}
+				req := kreq.(*kmsg.TxnOffsetCommitRequest)
+				resp := req.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
+				for _, rt := range req.Topics {
+					st := kmsg.NewTxnOffsetCommitResponseTopic()
+					st.Topic, st.TopicID = rt.Topic, rt.TopicID
+					for _, rp := range rt.Partitions {
+						sp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+						sp.Partition, sp.ErrorCode = rp.Partition, kerr.RebalanceInProgress.Code
+						st.Partitions = append(st.Partitions, sp)
+					}
+					resp.Topics = append(resp.Topics, st)
+				}
+				return resp, nil, true
+			})
+			rng := rand.New(rand.NewPCG(3, 3))
+			var clock int64
+			i := w.start("A")
+			for range 60 {
+				w.feed(rng, "in", rng.Int32N(2), 1+rng.IntN(40), &clock)
+				time.Sleep(10 * time.Millisecond)
+			}
+			w.settle()
+			if got := i.value("ebbwatch_stream_aborts_total"); got < 3 {
+				t.Errorf("only %v transactions were aborted", got)
+			}
+			i.drain()
+			w.check(w.always("A"))
+		})
+	}
+}
+
+// TestUnknownOutcomeEndsTheProcess is R4: the answer to the end of a
+// transaction is lost, and what the broker did is not known.
+func TestUnknownOutcomeEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var n atomic.Int64
+	w.cluster.ControlKey(int16(kmsg.EndTxn), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		if !kreq.(*kmsg.EndTxnRequest).Commit || n.Add(1) != 6 {
+			return nil, nil, false
+		}
+		resp := kreq.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = kerr.InvalidProducerEpoch.Code
+		return resp, nil, true
+	})
+	rng := rand.New(rand.NewPCG(4, 4))
+	var clock int64
+	i := w.start("A")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				w.feed(rng, "in", 0, 20, &clock)
+			}
+		}
+	})
+	err := i.end()
+	close(stop)
+	wg.Wait()
+	if err == nil || !strings.Contains(err.Error(), "outcome of a commit is unknown") {
+		t.Errorf("error %v", err)
+	}
+	i = w.start("A")
+	w.settle()
+	i.drain()
+	w.check(w.always("A"))
+}
+
+// TestRebalance moves partitions between instances while records flow.
+func TestRebalance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	rng := rand.New(rand.NewPCG(5, 5))
+	var clock int64
+	feed := func(n int) {
+		for range n {
+			w.feed(rng, "in", rng.Int32N(4), 1+rng.IntN(20), &clock)
+			time.Sleep(8 * time.Millisecond)
+		}
+	}
+	slot := func(s string) func(*Config) { return func(c *Config) { c.Slot = s } }
+	a := w.start("A")
+	feed(30)
+	b := w.start("A", slot("1"))
+	feed(80)
+	if len(a.list()) == 4 || len(b.list()) == 0 {
+		t.Errorf("instances own %d and %d partitions", len(a.list()), len(b.list()))
+	}
+	a.kill()
+	feed(60)
+	c := w.start("A", slot("2"))
+	feed(60)
+	b.drain()
+	feed(30)
+	w.settle()
+	if !c.Ready() || len(c.list()) != 4 {
+		t.Errorf("ready %v with %d partitions", c.Ready(), len(c.list()))
+	}
+	c.drain()
+	w.check(w.storedEpochs())
+}
+
+// TestHalfDoneCommit is what kfake leaves after a kill -9 at the wrong moment:
+// the outputs of a transaction are published, its offsets are not.
+func TestHalfDoneCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.cfg.Embedded = true
+	rng := rand.New(rand.NewPCG(6, 6))
+	var clock int64
+	w.feed(rng, "in", 0, 200, &clock)
+	i := w.start("A")
+	w.settle()
+	i.drain()
+	published := len(w.readAll("out"))
+
+	// What the next transaction would publish, and half of it.
+	w.feed(rng, "in", 0, 200, &clock)
+	op, _ := newCounter(0)
+	if err := op.Epoch("site", []byte("A")); err != nil {
+		t.Fatal(err)
+	}
+	var later []*kgo.Record
+	for _, r := range w.readAll("in") {
+		ctx := &recordingContext{}
+		rec := operator.Record{Topic: "in", Offset: r.Offset, Key: r.Key, Value: r.Value}
+		if err := op.Apply(&rec, ctx); err != nil {
+			continue
+		}
+		for _, o := range ctx.out {
+			if r.Offset >= 200 {
+				later = append(later, &kgo.Record{
+					Topic: "out", Partition: byKey, Key: o.Key, Value: o.Value,
+					Headers: []kgo.RecordHeader{{Key: fromHeader, Value: i.fromValue(tp{"in", 0}, r.Offset)}},
+				})
+			}
+		}
+	}
+	if published == 0 || len(later) < 20 {
+		t.Fatalf("%d outputs before, %d later", published, len(later))
+	}
+	w.produce(later[:len(later)/2]...)
+
+	var outs atomic.Int64
+	i = w.start("A", func(c *Config) {
+		c.OnCommitted = func(o []operator.Output) { outs.Add(int64(len(o))) }
+	})
+	w.settle()
+	i.drain()
+	w.check(w.always("A"))
+	if got := i.value("ebbwatch_stream_suppressed_outputs_total"); int(got) != len(later)/2 {
+		t.Errorf("suppressed %v outputs, not %d", got, len(later)/2)
+	}
+	if int(outs.Load()) != len(later) {
+		t.Errorf("told of %d outputs, not %d", outs.Load(), len(later))
+	}
+}
+
+type recordingContext struct{ out []operator.Output }
+
+func (c *recordingContext) Emit(o operator.Output)      { c.out = append(c.out, o) }
+func (c *recordingContext) Touch(int)                   {}
+func (c *recordingContext) Count(string, string, int64) {}
+
+func TestPoisonBecomesADeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.produce(
+		&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("1 1"), Timestamp: time.UnixMilli(5)},
+		&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("poison"), Timestamp: time.UnixMilli(7)},
+		&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("100 1"), Timestamp: time.UnixMilli(9)},
+	)
+	i := w.start("A")
+	w.settle()
+	i.drain()
+	dead := w.readAll("dead")
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	got, err := deadletter.Decode(dead[0].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := deadletter.New("test", reasonRefused, errText("refused by the test"), deadletter.InTopic("in", 0, 1), []byte("poison"), 7000)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if string(dead[0].Key) != "test" || string(dead[0].Headers[0].Value) != "deadletter" {
+		t.Errorf("key %q, headers %v", dead[0].Key, dead[0].Headers)
+	}
+	if i.value("ebbwatch_stream_dead_letters_total") != 1 || i.value("ebbwatch_operator_total") != 2 {
+		t.Errorf("counted %v dead letters, %v applied", i.value("ebbwatch_stream_dead_letters_total"), i.value("ebbwatch_operator_total"))
+	}
+	w.check(w.always("A"))
+}
+
+type errText string
+
+func (e errText) Error() string { return string(e) }
+
+func TestPanicEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.produce(&kgo.Record{Topic: "in", Value: []byte("1 1")}, &kgo.Record{Topic: "in", Value: []byte("panic")})
+	err := w.start("A").end()
+	if err == nil || !strings.Contains(err.Error(), "operator of in/0 panicked at offset 1: told to") {
+		t.Errorf("error %v", err)
+	}
+}
