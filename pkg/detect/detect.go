@@ -14,7 +14,10 @@
 package detect
 
 import (
+	"bytes"
+
 	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
@@ -92,5 +95,32 @@ func KeepEvidence(list []signal.Evidence, next signal.Evidence, limit int) []sig
 	}
 	copy(list[limit/2:], list[limit/2+1:])
 	list[len(list)-1] = next
+	return list
+}
+
+// AppendEvidence encodes evidence for a snapshot.
+func AppendEvidence(dst []byte, list []signal.Evidence) []byte {
+	dst = operator.AppendUint(dst, len(list))
+	for i := range list {
+		e := &list[i]
+		dst = operator.AppendString(dst, e.Topic)
+		dst = operator.AppendInt(dst, e.Partition)
+		dst = operator.AppendInt(dst, e.Offset)
+		dst = operator.AppendString(dst, e.Name)
+		dst = operator.AppendUint(dst, e.Line)
+		dst = operator.AppendInt(dst, e.At)
+		dst = operator.AppendString(dst, e.Record)
+	}
+	return dst
+}
+
+// LoadEvidence reads what AppendEvidence wrote.
+func LoadEvidence(r *operator.Reader) (list []signal.Evidence) {
+	for range r.Count() {
+		list = append(list, signal.Evidence{
+			Topic: r.String(), Partition: int32(r.Int()), Offset: r.Int(),
+			Name: r.String(), Line: r.Uint(), At: r.Int(), Record: bytes.Clone(r.Bytes()),
+		})
+	}
 	return list
 }

@@ -60,13 +60,21 @@ func (v *Env) Setting(on site.Subject, at int64) site.Setting {
 }
 
 // Emit sends a signal. It fills in the detector, the key, the role, the
-// technique, and what follows from mode and thresholds; a signal below its
-// floor, or of a detector that is off, is not sent. The state sets Start, End,
-// First, Time, Score, Channel, Entity, Points, Reason and what else it knows,
-// and the id where it judges finer than its key: Subject enters the id.
+// technique, and what follows from mode and thresholds. A signal of a detector
+// that is off is not sent, nor is one below its floor, unless it was sent
+// before: what has fallen below the floor is taken back by saying so. The state
+// sets Start, End, First, Time, Score, Channel, Entity, Points, Reason and what
+// else it knows, and the id where it judges finer than its key: Subject enters
+// the id.
 func (v *Env) Emit(s *signal.Signal, on site.Subject) {
 	set := v.Setting(on, s.Time)
-	if set.Mode == signal.ModeOff || s.Score < set.Floor {
+	if set.Mode == signal.ModeOff {
+		return
+	}
+	if s.ID == "" {
+		s.ID = signal.SignalID(v.info.ID, v.Key, s.Subject, s.Start)
+	}
+	if s.Score < set.Floor && !v.src.knows(s.ID) {
 		return
 	}
 	s.Detector, s.Key, s.Mode = v.info.ID, v.Key, set.Mode
@@ -78,9 +86,6 @@ func (v *Env) Emit(s *signal.Signal, on site.Subject) {
 	}
 	s.Floor, s.Threshold = set.Floor, set.Alert
 	s.Alert = v.info.Alone && set.Mode == signal.ModeAlert && s.Score >= set.Alert
-	if s.ID == "" {
-		s.ID = signal.SignalID(s.Detector, s.Key, s.Subject, s.Start)
-	}
 	s.Revision = v.src.revise(s.ID)
 	v.set.emitSignal(s, v.ctx)
 }

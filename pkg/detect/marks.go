@@ -75,12 +75,13 @@ func (m *marks) low(name string, k event.Kind) int64 {
 	if ob == nil {
 		return 0
 	}
-	low, own := Never, false
+	own := false
 	for i := range ob.streams {
 		if k != event.KindUnknown && ob.streams[i].kind == k.String() {
 			own = true
 		}
 	}
+	low, heard := Never, false
 	for i := range ob.streams {
 		st := &ob.streams[i]
 		if k != event.KindUnknown && own && st.kind != k.String() {
@@ -89,9 +90,9 @@ func (m *marks) low(name string, k event.Kind) int64 {
 		if k != event.KindUnknown && !own && st.kind != "" {
 			continue
 		}
-		low = min(low, st.effective())
+		low, heard = min(low, st.effective()), true
 	}
-	if low == Never && !ob.allClosed() {
+	if !heard && !ob.allClosed() {
 		return 0
 	}
 	return low

@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,7 +44,7 @@ type Set struct {
 
 	sources [buckets]map[string]*source
 	lru     lru
-	timers  map[string]*timerHeap // observer → timers; "" is all sources
+	timers  map[string]*timerQueue // observer → timers; "" is all sources
 	marks   marks
 	told    int64 // append time of the last mark sent on
 
@@ -59,7 +58,9 @@ type source struct {
 	key    string
 	bucket int
 	states []State // by detector; nil where it has seen nothing
-	armed  []Timer // by detector: the timer that stands in a heap
+	// armed are, by detector, the timers that stand in the queues: at most one
+	// of each observer is the valid one.
+	armed [][]Timer
 	// sent are the last signals of the key, oldest first, at most maxSent.
 	sent []sent
 	// last is the offset of the record that touched it last, panes in how
@@ -96,6 +97,11 @@ func (src *source) revise(id string) uint64 {
 	return 1
 }
 
+// knows reports whether a signal is among the last that were emitted.
+func (src *source) knows(id string) bool {
+	return slices.ContainsFunc(src.sent, func(x sent) bool { return x.id == id })
+}
+
 // NewSet makes an empty set over detectors that it then owns.
 func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	if cfg.Domain == "" {
@@ -104,7 +110,7 @@ func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	if cfg.MaxKeys == 0 {
 		cfg.MaxKeys = DefaultMaxKeys
 	}
-	s := &Set{cfg: cfg, detectors: detectors, timers: map[string]*timerHeap{}}
+	s := &Set{cfg: cfg, detectors: detectors, timers: map[string]*timerQueue{}}
 	s.marks.byName = map[string]*observer{}
 	seen := map[string]bool{}
 	for i, d := range detectors {
@@ -231,34 +237,37 @@ func (s *Set) admit(key string, b int, ctx operator.Context) *source {
 }
 
 func (s *Set) newSource(key string, b int) *source {
-	src := &source{key: key, bucket: b, states: make([]State, len(s.detectors)), armed: make([]Timer, len(s.detectors))}
-	for i := range src.armed {
-		src.armed[i] = NoTimer
-	}
-	return src
+	return &source{key: key, bucket: b, states: make([]State, len(s.detectors)), armed: make([][]Timer, len(s.detectors))}
 }
 
 func (s *Set) forget(src *source) {
 	delete(s.sources[src.bucket], src.key)
 	s.lru.remove(src)
-	src.states = nil // its timers in the heaps find nothing
+	src.states = nil // its timers find nothing
+	src.armed = nil
 }
 
-// arm puts the state's timer into the heap of its observer unless an earlier
+// arm puts the state's timer into the queue of its observer unless an earlier
 // or equal one of that observer stands there: that one, when it comes, finds
 // the later time.
 func (s *Set) arm(src *source, i int) {
 	t := src.states[i].Next()
-	if t.At == Never || (t.Observer == src.armed[i].Observer && src.armed[i].At <= t.At) {
+	if t.At == Never {
 		return
 	}
-	src.armed[i] = t
-	h := s.timers[t.Observer]
-	if h == nil {
-		h = &timerHeap{}
-		s.timers[t.Observer] = h
+	if at := slices.IndexFunc(src.armed[i], func(a Timer) bool { return a.Observer == t.Observer }); at < 0 {
+		src.armed[i] = append(src.armed[i], t)
+	} else if src.armed[i][at].At <= t.At {
+		return
+	} else {
+		src.armed[i][at] = t
 	}
-	heap.Push(h, due{at: t.At, src: src, detector: i})
+	q := s.timers[t.Observer]
+	if q == nil {
+		q = &timerQueue{observer: t.Observer, slots: map[int64][]due{}}
+		s.timers[t.Observer] = q
+	}
+	q.push(due{at: t.At, src: src, detector: i})
 }
 
 // applyMark moves watermarks, lets due timers run and tells the correlator.
@@ -282,30 +291,37 @@ func (s *Set) applyMark(r *operator.Record, ctx operator.Context) error {
 
 // run lets all timers of an observer up to low run, in order of time and key.
 func (s *Set) run(observer string, low int64, ctx operator.Context) {
-	h := s.timers[observer]
-	if h == nil {
+	q := s.timers[observer]
+	if q == nil {
 		return
 	}
-	for h.Len() > 0 && (*h)[0].at <= low {
-		d := heap.Pop(h).(due)
-		if d.src.states == nil || d.src.states[d.detector] == nil {
-			continue
+	for list := q.pop(low); list != nil; list = q.pop(low) {
+		for _, d := range list {
+			s.fire(observer, d, low, ctx)
 		}
-		if armed := &d.src.armed[d.detector]; armed.Observer == observer && armed.At == d.at {
-			*armed = NoTimer
-		}
-		st := d.src.states[d.detector]
-		if t := st.Next(); t.Observer == observer && t.At <= low {
-			ctx.Touch(d.src.bucket)
-			s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
-			st.Advance(&s.env)
-			if again := st.Next(); again.Observer == observer && again.At <= t.At {
-				// A state that asks for the same time again would never end.
-				continue
-			}
-		}
-		s.arm(d.src, d.detector)
 	}
+}
+
+// fire lets one timer run, unless its key is forgotten or its state waits for
+// a later time by now.
+func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) {
+	if d.src.states == nil || d.src.states[d.detector] == nil {
+		return
+	}
+	d.src.armed[d.detector] = slices.DeleteFunc(d.src.armed[d.detector], func(a Timer) bool {
+		return a.Observer == observer && a.At == d.at
+	})
+	st := d.src.states[d.detector]
+	if t := st.Next(); t.Observer == observer && t.At <= low {
+		ctx.Touch(d.src.bucket)
+		s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
+		st.Advance(&s.env)
+		if again := st.Next(); again.Observer == observer && again.At <= t.At {
+			// A state that asks for the same time again would never end.
+			return
+		}
+	}
+	s.arm(d.src, d.detector)
 }
 
 // expire forgets, oldest first, keys of which every state is done. It looks

@@ -1,42 +1,105 @@
 package detect
 
-// due is a timer in the heap of an observer.
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"strings"
+)
+
+// due is a timer of a state.
 type due struct {
 	at       int64
 	src      *source
 	detector int
 }
 
-// timerHeap orders timers by time, then key, then detector, so that the order
-// in which they run is a function of the log.
-type timerHeap []due
+// slotBits is the width of a slot of timers: 2^20 microseconds, about a
+// second. Timers run when the watermark has passed the whole of their slot:
+// there are as many as questions in the traffic, and one heap of all of them
+// costs more than everything else that a detector does.
+const slotBits = 20
 
-// Len, Less, Swap, Push and Pop implement heap.Interface.
-func (h *timerHeap) Len() int { return len(*h) }
-
-// Less orders as the type says.
-func (h *timerHeap) Less(i, j int) bool {
-	a, b := (*h)[i], (*h)[j]
-	if a.at != b.at {
-		return a.at < b.at
-	}
-	if a.src.key != b.src.key {
-		return a.src.key < b.src.key
-	}
-	return a.detector < b.detector
+// timerQueue are the timers that wait for one observer, by slot.
+type timerQueue struct {
+	observer string
+	slots    map[int64][]due
+	order    slotHeap
+	n        int // timers in all slots
+	limit    int // of n, before the dead are taken out
 }
 
-// Swap exchanges two timers.
-func (h *timerHeap) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+// minTimers is below which number a queue is not searched for dead timers.
+const minTimers = 4096
 
-// Push appends a timer.
-func (h *timerHeap) Push(x any) { *h = append(*h, x.(due)) }
+// push adds a timer. Those of forgotten keys, and those that an earlier one
+// replaced, lie in their slot until its time; where a flood of keys has filled
+// the queue with them, they are taken out.
+func (q *timerQueue) push(d due) {
+	if q.n >= max(q.limit, minTimers) {
+		q.sweep()
+	}
+	slot := d.at >> slotBits
+	list, ok := q.slots[slot]
+	if !ok {
+		heap.Push(&q.order, slot)
+	}
+	q.slots[slot] = append(list, d)
+	q.n++
+}
+
+// sweep takes out the dead timers. Slots stay, so that the order does.
+func (q *timerQueue) sweep() {
+	q.n = 0
+	for slot, list := range q.slots { // order does not matter to a filter
+		list = slices.DeleteFunc(list, func(d due) bool {
+			return d.src.states == nil || !slices.Contains(d.src.armed[d.detector], Timer{q.observer, d.at})
+		})
+		q.slots[slot] = list
+		q.n += len(list)
+	}
+	q.limit = 2 * q.n
+}
+
+// pop returns the timers of the earliest slot that lies wholly before low, in
+// order of time, then key, then detector, so that the order in which they run
+// is a function of the log. It returns nil when there is none.
+func (q *timerQueue) pop(low int64) []due {
+	for len(q.order) > 0 && (low == Never || q.order[0] < low>>slotBits) {
+		slot := heap.Pop(&q.order).(int64)
+		list := q.slots[slot]
+		delete(q.slots, slot)
+		q.n -= len(list)
+		if len(list) == 0 {
+			continue
+		}
+		slices.SortFunc(list, func(a, b due) int {
+			return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.src.key, b.src.key), cmp.Compare(a.detector, b.detector))
+		})
+		return list
+	}
+	return nil
+}
+
+// slotHeap orders slots.
+type slotHeap []int64
+
+// Len, Less, Swap, Push and Pop implement heap.Interface.
+func (h *slotHeap) Len() int { return len(*h) }
+
+// Less orders by time.
+func (h *slotHeap) Less(i, j int) bool { return (*h)[i] < (*h)[j] }
+
+// Swap exchanges two slots.
+func (h *slotHeap) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+
+// Push appends a slot.
+func (h *slotHeap) Push(x any) { *h = append(*h, x.(int64)) }
 
 // Pop removes the last element.
-func (h *timerHeap) Pop() any {
+func (h *slotHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]
-	old[len(old)-1] = due{}
 	*h = old[:len(old)-1]
 	return last
 }

@@ -107,6 +107,17 @@ func (r *Reader) Bytes() []byte {
 // String reads a length-prefixed string as a copy.
 func (r *Reader) String() string { return string(r.Bytes()) }
 
+// Byte reads one byte.
+func (r *Reader) Byte() byte {
+	if len(r.data) < 1 {
+		r.fail()
+		return 0
+	}
+	b := r.data[0]
+	r.data = r.data[1:]
+	return b
+}
+
 // Float reads a float.
 func (r *Reader) Float() float64 {
 	if len(r.data) < 8 {
