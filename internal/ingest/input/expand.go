@@ -16,7 +16,7 @@ import (
 // Errors of the content of a file, to be tested with errors.Is. They are not
 // errors of the program: what they cost is one dead record with a reason.
 var (
-	ErrTruncated = errors.New("compressed data end too early")
+	ErrTruncated = fmt.Errorf("compressed data end too early: %w", io.ErrUnexpectedEOF)
 	ErrCorrupt   = errors.New("damaged data")
 	ErrLimit     = errors.New("more decompressed data than allowed")
 )

@@ -148,8 +148,17 @@ func (l *lines) Position() Position {
 	return Position{Offset: l.offset, Line: l.line, Header: l.dec.Header()}
 }
 
-// Half implements Reader.
-func (l *lines) Half() bool { return l.to > l.from || l.dropped > 0 }
+// Again implements Reader. Of an overlong line what is gone stays gone, or a
+// file without line breaks would be read over and over.
+func (l *lines) Again() error {
+	seeker, ok := l.src.(io.Seeker)
+	if !ok || l.from == l.to || l.dropped > 0 {
+		return nil
+	}
+	l.from, l.to, l.scanned = 0, 0, 0
+	_, err := seeker.Seek(l.offset, io.SeekStart)
+	return err
+}
 
 // Closed implements Reader.
 func (l *lines) Closed() bool { return l.closing }

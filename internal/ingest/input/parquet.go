@@ -184,8 +184,8 @@ func (r *rows) End(err error, sink decode.Sink) {
 // Position implements Reader.
 func (r *rows) Position() Position { return Position{Records: r.count} }
 
-// Half implements Reader.
-func (r *rows) Half() bool { return false }
+// Again implements Reader.
+func (r *rows) Again() error { return nil }
 
 // Closed implements Reader.
 func (r *rows) Closed() bool { return true }

@@ -36,8 +36,9 @@ type Reader interface {
 	End(err error, sink decode.Sink)
 	// Position is where the next record stands.
 	Position() Position
-	// Half reports whether the beginning of an unfinished record was read.
-	Half() bool
+	// Again gives back what was read of an unfinished record, to be read
+	// again: it may not stand in the file any more.
+	Again() error
 	// Closed reports whether the file says itself that it is complete.
 	Closed() bool
 	Close() error
@@ -131,6 +132,11 @@ func recordLines(head []byte) bool {
 // Open begins to read a file at a position. The reader closes it.
 func Open(f *os.File, k Kind, o Options, at Position) (Reader, error) {
 	o.normalise()
+	if k.Format == Unknown && k.Compression != Plain && len(k.Prefix) == 0 {
+		// Nothing, compressed: that is no record. Or not even that.
+		x := newExpander(f, k.Compression, o.Limits)
+		return newLines(x, func() error { x.close(); return f.Close() }, falco.New(), o.Name, o.MaxLine, at), nil
+	}
 	if !k.Format.Readable() {
 		reason := decode.ReasonUnknownFormat
 		if k.Format != Unknown {
@@ -170,15 +176,12 @@ func Open(f *os.File, k Kind, o Options, at Position) (Reader, error) {
 		}
 		return newLines(x, closing, dec, o.Name, o.MaxLine, at), nil
 	}
-	origin := event.Origin{Name: o.Name}
-	switch k.Format {
-	case CloudTrail:
-		r := cloudtrail.NewReader(x, origin)
+	if k.Format == CloudTrail {
+		r := cloudtrail.NewReader(x, event.Origin{Name: o.Name})
 		r.Skip(at.Records)
 		return &documents{Reader: r, close: closing}, nil
-	default:
-		return openPackets(x, closing, origin, at)
 	}
+	return openPackets(x, closing, o.Name, at), nil
 }
 
 func lineDecoder(f Format, o Options) (decode.Lines, error) {
@@ -253,8 +256,8 @@ func (b because) Dead(_ string, raw []byte, at event.Origin) { b.Sink.Dead(b.rea
 // Position implements Reader.
 func (d *documents) Position() Position { return Position{Records: d.Records()} }
 
-// Half implements Reader.
-func (d *documents) Half() bool { return false }
+// Again implements Reader.
+func (d *documents) Again() error { return nil }
 
 // Closed implements Reader.
 func (d *documents) Closed() bool { return true }
@@ -292,8 +295,8 @@ func (r *refused) Position() Position {
 	return Position{}
 }
 
-// Half implements Reader.
-func (r *refused) Half() bool { return false }
+// Again implements Reader.
+func (r *refused) Again() error { return nil }
 
 // Closed implements Reader.
 func (r *refused) Closed() bool { return true }
