@@ -35,6 +35,7 @@ type classic struct {
 	micro int64
 	// first and last are seconds of records that were read, 0 before.
 	first, last uint32
+	odd         int // records that made it look ahead
 }
 
 func (r *Reader) startClassic(sink decode.Sink) error {
@@ -141,26 +142,31 @@ func (c *classic) sized(head []byte) bool {
 // oddAhead is how far is looked ahead of a record that is odd in itself.
 const oddAhead = 16 << 10
 
+// maxOdd is how often that is done in one file, so that one made of odd
+// records costs no more than another.
+const maxOdd = 4096
+
 // goesOn reports whether a record of size bytes whose time is far off, whose
 // lengths contradict each other, or whose successor is odd, is where it seems
-// to be: where records of the usual time lie ahead, its own length must lead
-// to them; else it must be followed by another record, or by the end.
+// to be. It is not where records of the usual time begin inside of it; and one
+// that is odd itself must lead to such records, or to any other, or the end.
 func (r *Reader) goesOn(size int) bool {
 	c := &r.classic
 	ahead, err := r.peek(max(oddAhead, size+recordPrefix))
-	if c.first != 0 {
+	sound := c.sized(ahead) && c.near(ahead)
+	if c.odd++; c.first != 0 && c.odd <= maxOdd {
 		if found := c.search(ahead, len(ahead)-recordPrefix, err != nil); found > 0 {
 			at := 0
 			for at < found && at+recordPrefix <= len(ahead) {
 				at += recordPrefix + int(min(c.order.Uint32(ahead[at+8:]), maxCapture))
 			}
-			return at == found
+			return at == found || sound && found >= size
 		}
 	}
 	if len(ahead) < size+recordPrefix {
 		return err != nil && len(ahead) == size
 	}
-	return c.sized(ahead[size:])
+	return sound || c.sized(ahead[size:])
 }
 
 // search returns where in ahead, up to limit but not at its beginning, two

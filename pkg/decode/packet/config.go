@@ -3,7 +3,7 @@ package packet
 // Config bounds the memory of a Tracker. A field below 1 takes its default.
 type Config struct {
 	// MaxFlows is how many connections are followed at once; each takes about
-	// 400 bytes.
+	// 400 bytes with its place in the table.
 	MaxFlows int
 	// MaxTransactions is how many DNS questions wait for their reply at once,
 	// or for a copy of it; each takes about 250 bytes and its name.

@@ -267,9 +267,8 @@ func (t *Tracker) expireFlows(sink decode.Sink) {
 // where nothing was said yet, and not where the end is near.
 func (f *flow) worthReport(now int64) bool {
 	switch f.class {
-	case closing:
-		return false
-	case streams:
+	case closing, streams:
+		// What goes on for a minute after a RST did not believe it.
 		return true
 	}
 	return now-f.last < soonOver && (f.tuple.proto != protoTCP || f.dir[1].packets > 0)
@@ -322,6 +321,8 @@ func (f *flow) state() string {
 		return "OTH"
 	case r.packets == 0:
 		switch {
+		case o.bytes > 0 && o.packets > 1:
+			return "OTH" // the other direction is not seen: S0 carries no data
 		case o.rst:
 			return "RSTOS0"
 		case o.fin:

@@ -78,10 +78,10 @@ func (r *Reader) nextBlock(sink decode.Sink) error {
 	ours := kind >= blockInterface && kind <= blockSimple || kind == blockStatistics || kind == blockEnhanced
 	isPacket := ours && kind != blockInterface && kind != blockStatistics
 	if size > maxBlock || size < blockFrame {
-		// Passed over, unless blocks that hold together lie ahead: then it is
-		// the length that is damaged.
+		// Passed over, unless it is longer than any or blocks that hold
+		// together lie ahead: then it is the length that is damaged.
 		ahead, _ := r.peek(window)
-		if size < blockFrame || g.search(ahead, len(ahead)-blockFrame) > 0 {
+		if size < blockFrame || size > 1<<24 || g.search(ahead, len(ahead)-blockFrame) > 0 {
 			return r.resyncBlock(sink)
 		}
 		if ours {

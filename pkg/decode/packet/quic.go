@@ -265,7 +265,7 @@ func (t *Tracker) unprotect(in *initial, p *longPacket) ([]byte, bool) {
 	var nonce [12]byte
 	copy(nonce[:], in.iv)
 	for i := range size {
-		head[p.number+i] ^= mask[1+i]
+		head[p.number+i] ^= mask[1+i] //nolint:gosec // size is at most 4
 		nonce[len(nonce)-size+i] ^= head[p.number+i]
 	}
 	t.quicHead = head

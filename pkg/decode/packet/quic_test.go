@@ -146,6 +146,16 @@ func TestInitialInPieces(t *testing.T) {
 	})
 }
 
+// TestInitialOnMDNS: what is no DNS on the multicast ports is looked at.
+func TestInitialOnMDNS(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, packet.Config{})
+	b.put(udp4(client, 7000, server, 5353, rfc9001.protect(2, append(unhex(rfcPayload), make([]byte, 200)...)))).flush()
+	if e := b.only(t, event.KindTLS); e.Destination.Domain != "example.com" {
+		t.Errorf("%q", e.Destination.Domain)
+	}
+}
+
 func TestNotInitial(t *testing.T) {
 	t.Parallel()
 	good := rfc9001.protect(2, append(unhex(rfcPayload), make([]byte, 200)...))

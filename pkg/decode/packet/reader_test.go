@@ -188,7 +188,9 @@ func TestUnknown(t *testing.T) {
 	version := bytes.Clone(classic)
 	version[4] = 9
 	for _, file := range [][]byte{
-		[]byte("this is no capture"), {0x1f, 0x8b, 8, 0, 0, 0}, make([]byte, 100), version,
+		[]byte("this is no capture"),
+		{0x1f, 0x8b, 8, 0, 0, 0},
+		make([]byte, 100), version,
 		append([]byte("\x0a\x0d\x0d\x0a\x1c\x00\x00\x00"), make([]byte, 40)...),
 	} {
 		seqs, rec, _, err := read(t, bytes.NewReader(file))
@@ -232,6 +234,26 @@ func TestDamage(t *testing.T) {
 			r.Errorf("%s %d at %d: %v, %d packets, last %d", how, n, at, err, len(seqs), last)
 		}
 	})
+}
+
+// TestHole: a large part of a file that is no packets is passed over.
+func TestHole(t *testing.T) {
+	t.Parallel()
+	classic, ends := classicFile(binary.LittleEndian, false, 101, sample(40))
+	ng, ngEnds := ngFile(t, sample(40))
+	hole := bytes.Repeat([]byte("no packet "), 200_000)
+	for _, c := range []struct {
+		file []byte
+		ends []int
+	}{{classic, ends}, {ng, ngEnds}} {
+		for _, again := range []int{40, 10} { // the last packets come after the hole, or none
+			file := bytes.Join([][]byte{c.file[:c.ends[10]], hole, c.file[c.ends[10]:c.ends[again]]}, nil)
+			seqs, rec, r, err := read(t, bytes.NewReader(file))
+			if err != nil || len(seqs) != again || rec.Lost != 1 || rec.Deads[decode.ReasonValue] != 1 || r.Offset() != uint64(len(file)) {
+				t.Errorf("%v, %d packets, want %d; dead %v, offset %d of %d", err, len(seqs), again, rec.Deads, r.Offset(), len(file))
+			}
+		}
+	}
 }
 
 // TestSparse: records days apart, and one whose clock is wrong, are not damage.

@@ -146,18 +146,18 @@ func TestHandshake(t *testing.T) {
 			s := newStream(t)
 			c.play(s)
 			s.flush()
-			got := ""
+			var got strings.Builder
 			for _, e := range s.of(event.KindTLS) {
-				got += fmt.Sprint(e.Destination.Domain, " ", e.TLS.Version, " ", e.TLS.ALPN, " ", e.TLS.Established)
+				fmt.Fprint(&got, e.Destination.Domain, " ", e.TLS.Version, " ", e.TLS.ALPN, " ", e.TLS.Established)
 				if e.TLS.JA4 == "" || e.TLS.JA3 == "" {
-					got += " no fingerprint"
+					got.WriteString(" no fingerprint")
 				}
 				if e.Network.Protocol != "tls" || e.ID != s.only(t, event.KindConn).ID || s.only(t, event.KindConn).Destination.Domain != e.Destination.Domain {
 					t.Errorf("%s %s", e.Network.Protocol, e.ID)
 				}
 			}
-			if got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+			if got.String() != c.want {
+				t.Errorf("got %q, want %q", got.String(), c.want)
 			}
 			s.checkEmpty(t)
 		})

@@ -1,7 +1,6 @@
 package packet_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -113,6 +112,7 @@ func TestStates(t *testing.T) {
 		{"half open", ">S >FA", "SH"},
 		{"answer only", "<SA <R", "RSTRH"},
 		{"answer and end only", "<SA <FA", "SHR"},
+		{"one direction only", ">S >A >A100", "OTH"},
 		{"in the middle", ">A10 <A10", "OTH"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestStates(t *testing.T) {
 func (b *bench) steps(tb testing.TB, script string) {
 	tb.Helper()
 	seq := map[byte]uint32{'>': 1000, '<': 5000}
-	for _, s := range strings.Fields(script) {
+	for s := range strings.FieldsSeq(script) {
 		var flags uint8
 		n := 0
 		for i, c := range s[1:] {
@@ -259,6 +259,24 @@ func TestReports(t *testing.T) {
 	b.checkEmpty(t)
 }
 
+// TestForgedReset: a connection that goes on after a RST is still reported.
+func TestForgedReset(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, packet.Config{})
+	b.steps(t, ">S <SA >A")
+	b.put(tcp4(client, 40000, server, 443, 7, 4, nil))
+	for i := range 100 {
+		b.at(begin+int64(i+1)*2*second, tcp4(client, 40000, server, 443, 1001+uint32(i)*1000, 16, make([]byte, 1000)))
+	}
+	open := b.of(event.KindConn)
+	if len(open) != 3 || open[2].Source.Bytes.Or(0) < 80_000 {
+		t.Errorf("%d reports in 200 s", len(open))
+	}
+	if all := b.flush().of(event.KindConn); len(all) != 4 || all[3].Source.Bytes.Or(0) != 100_000 || all[3].ID != all[0].ID {
+		t.Errorf("%d connections", len(all))
+	}
+}
+
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -367,245 +385,6 @@ func TestFlood(t *testing.T) {
 	b.flush().checkEmpty(t)
 	if got := len(b.of(event.KindConn)); got != n+2 {
 		t.Errorf("%d connections, want %d", got, n+2)
-	}
-}
-
-// TestLinks: the same packet gives the same events behind every link header.
-func TestLinks(t *testing.T) {
-	t.Parallel()
-	p4, p6 := udp4(client, 5, server, 53, query(7, "x.example", 16)), udp4(six, 5, six2, 53, query(7, "x.example", 16))
-	mac := make([]byte, 12)
-	hdr := func(parts ...[]byte) (out []byte) {
-		for _, p := range parts {
-			out = append(out, p...)
-		}
-		return out
-	}
-	v4, v6 := []byte{8, 0}, []byte{0x86, 0xdd}
-	for _, c := range []struct {
-		name   string
-		link   layers.LinkType
-		h4, h6 []byte
-	}{
-		{"ethernet", layers.LinkTypeEthernet, hdr(mac, v4), hdr(mac, v6)},
-		{"vlan", layers.LinkTypeEthernet, hdr(mac, []byte{0x81, 0, 0, 5}, v4), hdr(mac, []byte{0x81, 0, 0, 5}, v6)},
-		{"qinq", layers.LinkTypeEthernet, hdr(mac, []byte{0x88, 0xa8, 0, 1, 0x81, 0, 0, 5}, v4), hdr(mac, []byte{0x91, 0, 0, 1, 0x81, 0, 0, 5}, v6)},
-		{"snap", layers.LinkTypeEthernet, hdr(mac, []byte{0, 90, 0xaa, 0xaa, 3, 0, 0, 0}, v4), hdr(mac, []byte{0, 90, 0xaa, 0xaa, 3, 0, 0, 0}, v6)},
-		{"sll", layers.LinkTypeLinuxSLL, hdr(make([]byte, 14), v4), hdr(make([]byte, 14), v6)},
-		{"sll vlan", layers.LinkTypeLinuxSLL, hdr(make([]byte, 14), []byte{0x81, 0, 0, 5}, v4), hdr(make([]byte, 14), []byte{0x81, 0, 0, 5}, v6)},
-		{"sll2", layers.LinkTypeLinuxSLL2, hdr(v4, make([]byte, 18)), hdr(v6, make([]byte, 18))},
-		{"raw", layers.LinkTypeRaw, nil, nil},
-		{"ipv4 and ipv6", layers.LinkTypeIPv4, nil, nil},
-		{"null", layers.LinkTypeNull, []byte{2, 0, 0, 0}, []byte{30, 0, 0, 0}},
-		{"loop", layers.LinkTypeLoop, []byte{0, 0, 0, 2}, []byte{0, 0, 0, 24}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, packet.Config{})
-			for _, p := range [][]byte{hdr(c.h4, p4), hdr(c.h6, p6)} {
-				// Ethernet pads; what lies behind the IP packet does not count.
-				p = append(p, 0, 0, 0, 0)
-				b.Packet(begin, c.link, p, len(p), event.Origin{}, b.rec)
-			}
-			b.flush()
-			dns, conns := b.of(event.KindDNS), b.of(event.KindConn)
-			if len(dns) != 2 || len(conns) != 2 || dns[0].Source.IP != client || dns[1].Source.IP != six {
-				t.Fatalf("%d transactions, %d connections, %v", len(dns), len(conns), b.rec.Deads)
-			}
-			for i, e := range conns {
-				if e.Source.Bytes.Or(0) != 27 || e.Source.IPBytes.Or(0) != uint64([]int{55, 75}[i]) {
-					t.Errorf("%d bytes, %d on IP", e.Source.Bytes.Or(0), e.Source.IPBytes.Or(0))
-				}
-			}
-		})
-	}
-}
-
-// TestUnfit: what is no IP is ignored, what is damaged is dead, and nothing is
-// both or neither.
-func TestUnfit(t *testing.T) {
-	t.Parallel()
-	whole := tcp4(client, 1, server, 2, 1, 2, nil)
-	damaged := func(at int, v byte) []byte {
-		p := append([]byte(nil), whole...)
-		p[at] = v
-		return p
-	}
-	for _, c := range []struct {
-		name    string
-		link    layers.LinkType
-		data    []byte
-		length  int
-		outcome string
-	}{
-		{"arp", layers.LinkTypeEthernet, append(make([]byte, 12), 8, 6, 0, 1), 0, "not_ip"},
-		{"spanning tree", layers.LinkTypeEthernet, append(make([]byte, 12), 0, 38, 0x42, 0x42, 3, 0, 0, 0, 0, 0), 0, "not_ip"},
-		{"tags without end", layers.LinkTypeEthernet, append(make([]byte, 12), []byte(strings.Repeat("\x81\x00\x00\x01", 9))...), 0, "not_ip"},
-		{"sll2 arp", layers.LinkTypeLinuxSLL2, append([]byte{8, 6}, make([]byte, 40)...), 0, "not_ip"},
-		{"wireless", layers.LinkTypeIEEE80211Radio, whole, 0, packet.ReasonLink},
-		{"empty", layers.LinkTypeEthernet, nil, 0, packet.ReasonMalformed},
-		{"empty, snapped", layers.LinkTypeEthernet, nil, 60, packet.ReasonShort},
-		{"version 5", layers.LinkTypeEthernet, append(append(make([]byte, 12), 8, 0), damaged(0, 0x55)...), 0, packet.ReasonMalformed},
-		{"header length", layers.LinkTypeRaw, damaged(0, 0x44), 0, packet.ReasonMalformed},
-		{"header longer than packet", layers.LinkTypeRaw, damaged(3, 10), 0, packet.ReasonMalformed},
-		{"tcp header length", layers.LinkTypeRaw, damaged(32, 0x10), 0, packet.ReasonMalformed},
-		{"tcp header longer than packet", layers.LinkTypeRaw, damaged(32, 0xf0), 0, packet.ReasonMalformed},
-		{"half a tcp header", layers.LinkTypeRaw, whole[:30], 40, packet.ReasonShort},
-		{"half an ip header", layers.LinkTypeRaw, whole[:12], 40, packet.ReasonShort},
-		{"ipv6 extension beyond the end", layers.LinkTypeRaw, ip6(six, six2, 60, gopacket.Payload{6, 9, 0, 0, 0, 0, 0, 0}), 0, packet.ReasonMalformed},
-		{"ipv6 extensions without end", layers.LinkTypeRaw, ip6(six, six2, 60, gopacket.Payload(strings.Repeat("\x3c\x00\x00\x00\x00\x00\x00\x00", 40))), 0, packet.ReasonMalformed},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, packet.Config{})
-			b.Packet(begin, c.link, c.data, max(c.length, len(c.data)), event.Origin{}, b.rec)
-			b.flush()
-			if b.rec.Total() != 1 || b.rec.Ignores[c.outcome]+b.rec.Deads[c.outcome] != 1 {
-				t.Errorf("ignored %v, dead %v, %d events; want %s", b.rec.Ignores, b.rec.Deads, b.rec.Events, c.outcome)
-			}
-			b.checkEmpty(t)
-		})
-	}
-}
-
-// TestExtensions: IPv6 headers between IP and transport are passed over.
-func TestExtensions(t *testing.T) {
-	t.Parallel()
-	u := udp4(six, 5, six2, 53, query(7, "x.example", 16))[40:]
-	hop := []byte{60, 0, 1, 4, 0, 0, 0, 0}
-	dest := []byte{51, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	auth := []byte{44, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2}
-	atomic := []byte{17, 0, 0, 0, 0, 0, 0, 9}
-	var all []byte
-	for _, p := range [][]byte{hop, dest, auth, atomic, u} {
-		all = append(all, p...)
-	}
-	b := newBench(t, packet.Config{})
-	b.put(ip6(six, six2, layers.IPProtocolIPv6HopByHop, gopacket.Payload(all))).flush()
-	if e := b.only(t, event.KindDNS); e.DNS.Name != "x.example" || e.DNS.QueryBytes.Or(0) != 27 {
-		t.Errorf("%q, %d bytes", e.DNS.Name, e.DNS.QueryBytes.Or(0))
-	}
-}
-
-// fragments4 cuts an IPv4 packet at multiples of 8 bytes of its payload.
-func fragments4(p []byte, id uint16, size int) (out [][]byte) {
-	body := p[20:]
-	for at := 0; at < len(body); at += size {
-		end := min(at+size, len(body))
-		f := append(append([]byte(nil), p[:20]...), body[at:end]...)
-		binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
-		binary.BigEndian.PutUint16(f[4:], id)
-		word := uint16(at / 8)
-		if end < len(body) {
-			word |= 0x2000
-		}
-		binary.BigEndian.PutUint16(f[6:], word)
-		out = append(out, f)
-	}
-	return out
-}
-
-func fragments6(p []byte, id uint32, size int) (out [][]byte) {
-	body := p[40:]
-	for at := 0; at < len(body); at += size {
-		end := min(at+size, len(body))
-		h := []byte{p[6], 0, byte(at >> 8), byte(at), 0, 0, 0, 0}
-		if end < len(body) {
-			h[3] |= 1
-		}
-		binary.BigEndian.PutUint32(h[4:], id)
-		f := append(append(append([]byte(nil), p[:40]...), h...), body[at:end]...)
-		f[6] = 44
-		binary.BigEndian.PutUint16(f[4:], uint16(len(f)-40))
-		out = append(out, f)
-	}
-	return out
-}
-
-func TestFragments(t *testing.T) {
-	t.Parallel()
-	long := respond(query(9, "big.example", 16), 0, record(16, 5, append([]byte{255}, make([]byte, 255)...)))
-	rapid.Check(t, func(r *rapid.T) {
-		b := newBench(t, packet.Config{})
-		var parts [][]byte
-		whole := udp4(server, 53, client, 999, long)
-		if rapid.Bool().Draw(r, "v6") {
-			whole = udp4(six, 53, six2, 999, long)
-			parts = fragments6(whole, 77, 8*rapid.IntRange(1, 20).Draw(r, "size"))
-		} else {
-			parts = fragments4(whole, 77, 8*rapid.IntRange(1, 20).Draw(r, "size"))
-		}
-		// Holes are kept track of up to eight ranges.
-		if len(parts) <= 8 {
-			parts = rapid.Permutation(parts).Draw(r, "order")
-		}
-		wire := uint64(0)
-		for _, p := range parts {
-			b.put(p)
-			wire += uint64(len(p))
-		}
-		b.flush()
-		e, c := b.only(t, event.KindDNS), b.only(t, event.KindConn)
-		if e.DNS.Name != "big.example" || e.DNS.DataBytes.Or(0) != 256 || e.DNS.ResponseBytes.Or(0) != uint64(len(long)) {
-			r.Errorf("%+v", e.DNS)
-		}
-		if c.Destination.IPBytes.Or(0) != wire || c.Destination.Packets.Or(0) != uint64(len(parts)) || c.Destination.Bytes.Or(0) != uint64(len(long)) {
-			r.Errorf("%+v, want %d packets of %d bytes", c.Destination, len(parts), wire)
-		}
-		b.checkEmpty(t)
-	})
-}
-
-// TestFragmentsMissing: what came is counted, and with ports where they came.
-func TestFragmentsMissing(t *testing.T) {
-	t.Parallel()
-	parts := fragments4(udp4(client, 999, server, 4242, make([]byte, 4000)), 1, 1480)
-	for missing := range parts {
-		b := newBench(t, packet.Config{})
-		for i, p := range parts {
-			if i != missing {
-				b.put(p)
-			}
-		}
-		if s := b.Stats(); s.Waiting != uint64(len(parts)-1) || len(b.events) > 0 {
-			t.Errorf("without %d: %+v", missing, s)
-		}
-		b.now += 31 * second
-		b.Advance(b.now, b.rec)
-		e := b.flush().only(t, event.KindConn)
-		if e.Source.Packets.Or(0) != 2 || e.Source.IP != client {
-			t.Errorf("without %d: %+v", missing, e.Source)
-		}
-		if known := missing != 0; (e.Destination.Port == event.N(4242)) != known {
-			t.Errorf("without %d: port %v", missing, e.Destination.Port)
-		}
-		if b.Stats().Incomplete != 1 {
-			t.Errorf("without %d: %+v", missing, b.Stats())
-		}
-		b.checkEmpty(t)
-	}
-}
-
-// TestFragmentFlood: datagrams that are never completed are bounded.
-func TestFragmentFlood(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, packet.Config{MaxDatagrams: 50, MaxBuffered: 100_000})
-	first := fragments4(udp4(client, 999, server, 4242, make([]byte, 4000)), 0, 1480)[0]
-	for i := range 2000 {
-		binary.BigEndian.PutUint16(first[4:], uint16(i))
-		b.now += 10
-		b.at(b.now, first)
-		if _, _, d, _, n := b.Held(); d > 50 || n > 100_000 {
-			t.Fatalf("%d datagrams, %d bytes", d, n)
-		}
-	}
-	b.flush().checkEmpty(t)
-	packets := uint64(0)
-	for _, e := range b.of(event.KindConn) {
-		packets += e.Source.Packets.Or(0)
-	}
-	if packets != 2000 {
-		t.Errorf("%d packets were counted", packets)
 	}
 }
 

@@ -69,16 +69,19 @@ type transactions struct {
 const maxChain = 32
 
 // dnsMessage takes one datagram, or what was captured of it, that a side of a
-// flow on a DNS port sent.
-func (t *Tracker) dnsMessage(f *flow, sender uint8, data []byte, size int, p *packet, sink decode.Sink) {
+// flow on a DNS port sent. False: it is something else, and that is no news.
+func (t *Tracker) dnsMessage(f *flow, sender uint8, data []byte, size int, p *packet, sink decode.Sink) bool {
 	v := t.message.parse(data, size)
 	switch {
 	case v == isDNS && t.rightWay(f, sender):
 		t.dnsParsed(f, sender, data, size, p, sink)
-	case v == cutDNS || p.partial || !f.onDNSPort():
-	default:
+	case v == cutDNS || p.partial:
+	case f.onDNSPort():
 		t.notDNS(f, sender, size, p, sink)
+	default:
+		return false
 	}
+	return true
 }
 
 // rightWay reports whether the message at hand goes where such go: nobody

@@ -40,12 +40,8 @@ func (t *Tracker) udp(p *packet, sink decode.Sink) bool {
 	d := sender ^ f.orig
 	t.touch(f, d, p)
 	f.dir[d].bytes += uint64(size)
-	if size > 0 {
-		if dns {
-			t.dnsMessage(f, sender, data, size, p, sink)
-		} else {
-			t.quic(f, d, data, size, p, sink)
-		}
+	if size > 0 && (!dns || !t.dnsMessage(f, sender, data, size, p, sink)) {
+		t.quic(f, d, data, size, p, sink)
 	}
 	t.settle(f)
 	return true
