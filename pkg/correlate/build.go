@@ -16,8 +16,8 @@ import (
 
 // Points that a join adds.
 const (
-	pointJoined = "staging-and-transfer"
-	pointSame   = "same-size"
+	pointJoined = "staging_and_transfer"
+	pointSame   = "same_size"
 )
 
 // build makes the document of an incident over the given members; revision,

@@ -102,7 +102,7 @@ func Rules() []detect.Info {
 				{Name: "slack", Default: 5, Unit: "minutes", Doc: "for clocks and for the windows of flow records"},
 				{Name: "staging_bytes", Default: 50e6, Unit: "bytes", Doc: "staged, where the source gives bytes; elsewhere the detector's word counts"},
 				{Name: "transfer_bytes", Default: 10e6, Unit: "bytes", Doc: "sent, for volume signals below their alert threshold"},
-				{Name: "rare_transfer_bytes", Default: 1e6, Unit: "bytes", Doc: "the same, to a rare destination"},
+				{Name: "rare_transfer_bytes", Default: 1e6, Unit: "bytes", Doc: "the same, to a rare destination; joins by staging-then-exfil-24h only"},
 				{Name: "dns_points", Default: 3, Unit: "points", Doc: "floor of the DNS channel, which never reaches 10 MB"},
 				{Name: "icmp_points", Default: 2, Unit: "points", Doc: "floor of the ICMP channel"},
 				{Name: "size_tolerance", Default: 0.1, Unit: "share", Doc: "how far two sizes may differ and still match"},

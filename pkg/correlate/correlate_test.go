@@ -301,6 +301,8 @@ func bytesOf(n uint64) option {
 	return func(s *signal.Signal) { s.Bytes, s.Layer = &n, "ip" }
 }
 
+func rare(s *signal.Signal) { s.Points[0].Name = "rare_destination" }
+
 func about(subject string) option { return func(s *signal.Signal) { s.Subject = subject } }
 
 func to(ip string) option {

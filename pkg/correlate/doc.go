@@ -17,7 +17,9 @@
 // incident is staging-then-exfil if it holds a pair of which the spans
 // (first to newest event) overlap or lie at most 60 minutes apart, with 5
 // minutes of slack, in either order; staging-then-exfil-24h if it holds a
-// pair otherwise; else the detector of its strongest signal. Health signals
+// pair otherwise; else the detector of its strongest signal. A few megabytes to
+// a destination that is merely new to its source pair by the rule of the day
+// only: every hour has some (join.go). Health signals
 // (sensor-silent) are of another owner and are joined to nothing.
 //
 // Incidents are not built up step by step: after each change the signals of
@@ -35,12 +37,14 @@
 // this time takes the alert over (the first id is retracted with
 // superseded_by), so that the order in which two detectors speak within a
 // minute decides nothing. After that minute the id is fixed, and a half that
-// comes late revises the alert that stands. When incidents merge, the one with
+// comes late revises the alert that stands: here, and only here, the order of
+// arrival shows in an id. When incidents merge, the one with
 // the earliest founding signal keeps its id and the others are retracted.
 //
 // An incident closes a day after its last event or last news, whichever the
 // log shows first, and is forgotten another day later. A signal more than a
-// day after its last event founds a new one.
+// day after its last event founds a new one. The revision that a forgotten alert
+// had reached is remembered for a month, so that no sink sees it count again.
 //
 // # Revisions
 //

@@ -145,7 +145,7 @@ func (c *Correlator) concerns(all []*held) bool {
 			return true
 		}
 		staged = staged || h.half == staging
-		sent = sent || h.half == exfil
+		sent = sent || h.half == exfil || h.half == little
 	}
 	return staged && sent
 }

@@ -25,18 +25,19 @@ const (
 	neither half = iota
 	staging
 	exfil
+	// little is exfil of less than the required bytes, to a rare destination:
+	// any hour has some. It joins, but only by the rule of the day, which is
+	// less sure.
+	little
 )
 
 // halfOf says which half of a pair a signal can be under the thresholds that
 // are valid now.
 func (c *Correlator) halfOf(h *held) half {
-	switch {
-	case c.staged(h):
+	if c.staged(h) {
 		return staging
-	case c.sent(h):
-		return exfil
 	}
-	return neither
+	return c.sent(h)
 }
 
 // staged reports whether a signal can be the staging half of a pair.
@@ -45,31 +46,34 @@ func (c *Correlator) staged(h *held) bool {
 	return s.Role == signal.RoleStaging && !h.excluded && (s.Bytes == nil || float64(*s.Bytes) >= c.th.stagingBytes)
 }
 
-// sent reports whether a signal can be the exfil half of a pair: each channel
+// sent says whether a signal can be the exfil half of a pair: each channel
 // has its own floor (detections.md §7).
-func (c *Correlator) sent(h *held) bool {
+func (c *Correlator) sent(h *held) half {
 	s := &h.sig
 	if s.Role != signal.RoleExfil || h.excluded {
-		return false
+		return neither
+	}
+	is := func(yes bool, what half) half {
+		if yes {
+			return what
+		}
+		return neither
 	}
 	if s.Alert {
-		return true
+		return exfil
 	}
 	switch s.Detector {
 	case "dns-tunnel":
-		return s.Score >= c.th.dnsPoints
+		return is(s.Score >= c.th.dnsPoints, exfil)
 	case "icmp-tunnel":
-		return s.Score >= c.th.icmpPoints
+		return is(s.Score >= c.th.icmpPoints, exfil)
 	}
 	rare, volume := volumeDetectors[s.Detector]
-	if !volume || s.Bytes == nil {
-		return true // the detector's own floor
+	if !volume || s.Bytes == nil || float64(*s.Bytes) >= c.th.transferBytes {
+		return exfil // the detector's own floor, or enough
 	}
 	rare = rare || slices.ContainsFunc(s.Points, func(p signal.Point) bool { return p.Points > 0 && strings.Contains(p.Name, "rare") })
-	if rare {
-		return float64(*s.Bytes) >= c.th.rareBytes
-	}
-	return float64(*s.Bytes) >= c.th.transferBytes
+	return is(rare && float64(*s.Bytes) >= c.th.rareBytes, little)
 }
 
 // gap is the time between two spans, 0 when they overlap.
@@ -94,7 +98,7 @@ func (c *Correlator) pairOf(staged, sent *held) (pair, bool) {
 // within is pairOf for two signals that are known to be of one entity.
 func (c *Correlator) within(staged, sent *held) (pair, bool) {
 	p := pair{staged: staged, sent: sent, apart: gap(&staged.sig, &sent.sig)}
-	p.near = p.apart <= c.th.window+c.th.slack && c.th.joined == signal.ModeAlert
+	p.near = p.apart <= c.th.window+c.th.slack && sent.half == exfil && c.th.joined == signal.ModeAlert
 	if !p.near && (p.apart > c.th.dayWindow || c.th.within != signal.ModeAlert) {
 		return p, false
 	}
@@ -258,7 +262,7 @@ func (c *Correlator) groups(all []*held) []*group {
 		switch h.half {
 		case staging:
 			stagings = append(stagings, h)
-		case exfil:
+		case exfil, little:
 			exfils = append(exfils, h)
 		case neither:
 		}
@@ -303,7 +307,7 @@ func (c *Correlator) bestPair(members []*held) (best pair, ok bool) {
 			continue
 		}
 		for _, e := range members {
-			if e.half != exfil || (best.near && gap(&s.sig, &e.sig) > c.th.window+c.th.slack) {
+			if (e.half != exfil && e.half != little) || (best.near && gap(&s.sig, &e.sig) > c.th.window+c.th.slack) {
 				continue
 			}
 			if p, is := c.within(s, e); is && (!ok || better(&p, &best) < 0) {

@@ -89,7 +89,7 @@ func drawLog(t *rapid.T) []step {
 	var at int64
 	var out []step
 	var sent []signal.Signal
-	for range rapid.IntRange(1, 60).Draw(t, "records") {
+	for range rapid.IntRange(1, 40).Draw(t, "records") {
 		at += rapid.SampledFrom([]int64{0, second, 40 * second, 6 * minute, hour, 13 * hour}).Draw(t, "pause")
 		s := step{at: at}
 		switch rapid.IntRange(0, 11).Draw(t, "what") {
@@ -200,6 +200,19 @@ func outcome(r *runner) []string {
 	return out
 }
 
+// drawRelated is a signal of one of two hosts that matters more often than not.
+func drawRelated(t *rapid.T) signal.Signal {
+	first := rapid.Int64Range(0, 200).Draw(t, "first") * minute
+	opts := []option{
+		rapid.SampledFrom([]option{onHost("h1"), onAddress("10.0.0.1"), onAddress("10.0.0.2"), onPod("h1", "shop", "p1"), byPrincipal("arn:r")}).Draw(t, "who"),
+		about(fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "subject"))), bytesOf(60e6),
+	}
+	if rapid.IntRange(0, 2).Draw(t, "strong") > 0 {
+		opts = append(opts, strong)
+	}
+	return sig(rapid.SampledFrom([]string{"archive-sensitive", "external-transfer", "dns-tunnel"}).Draw(t, "detector"), first, first+minute, opts...)
+}
+
 // Signals and facts that come within a minute give the same alerts in any
 // order, ids included.
 func TestOrderWithinAMinuteDoesNotMatter(t *testing.T) {
@@ -209,6 +222,9 @@ func TestOrderWithinAMinuteDoesNotMatter(t *testing.T) {
 		seen := map[string]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "signals") {
 			x := drawSignal(t, 3*hour)
+			if rapid.IntRange(0, 3).Draw(t, "related") > 0 {
+				x = drawRelated(t)
+			}
 			if !seen[x.ID] {
 				seen[x.ID] = true
 				records = append(records, step{kind: signal.KindSignal, value: encode(t, x)})

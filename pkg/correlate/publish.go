@@ -121,11 +121,10 @@ func (c *Correlator) publishFirst(inc *incident, a *alert.Alert) {
 	c.emit(inc, a, c.digest(a), set)
 }
 
-// digest is a hash of what a document says, apart from what every revision
-// says differently.
+// digest is a hash of what a document says, apart from what is added to every
+// revision when it is sent: number, time, notification and completeness.
 func (c *Correlator) digest(a *alert.Alert) uint64 {
 	b := *a
-	b.Revision, b.Created, b.Notify, b.Completeness = 0, 0, "", nil
 	if b.Status == alert.Open {
 		b.Status = alert.Updated
 	}

@@ -74,8 +74,11 @@ func TestPair(t *testing.T) {
 		"too little sent": {
 			sig("archive-sensitive", 0, 0, onHost("web-1")), sig("external-transfer", 5*minute, 9*minute, onHost("web-1"), bytesOf(9e6)), "",
 		},
-		"little to a rare destination": {
-			sig("archive-sensitive", 0, 0, onHost("web-1")), sig("external-transfer", 5*minute, 9*minute, onHost("web-1"), bytesOf(2e6), func(s *signal.Signal) { s.Points[0].Name = "rare-destination" }), alert.RuleJoined,
+		"little to a rare destination is less sure": {
+			sig("archive-sensitive", 0, 0, onHost("web-1")), sig("external-transfer", 5*minute, 9*minute, onHost("web-1"), bytesOf(2e6), rare), alert.RuleJoinedDay,
+		},
+		"next to nothing to a rare destination": {
+			sig("archive-sensitive", 0, 0, onHost("web-1")), sig("external-transfer", 5*minute, 9*minute, onHost("web-1"), bytesOf(9e5), rare), "",
 		},
 		"DNS at 3 points": {
 			sig("archive-sensitive", 0, 0, onHost("web-1")), sig("dns-tunnel", 5*minute, 9*minute, onHost("web-1"), score(3)), alert.RuleJoined,
@@ -106,15 +109,15 @@ func TestPair(t *testing.T) {
 				}
 				r.signal(30*minute, first)
 				r.signal(31*minute, then)
-				var got string
+				var got strings.Builder
 				for _, a := range r.alerts() {
 					if a.Status != alert.Open || a.Notify != alert.NotifyFirst || a.Joined == nil {
 						t.Errorf("%+v", a)
 					}
-					got += a.Detector
+					got.WriteString(a.Detector)
 				}
-				if got != tc.want {
-					t.Errorf("got %q, want %q", got, tc.want)
+				if got.String() != tc.want {
+					t.Errorf("got %q, want %q", got.String(), tc.want)
 				}
 			})
 		}
@@ -144,7 +147,7 @@ func TestPairTells(t *testing.T) {
 	for _, p := range a.Points {
 		points[p.Name] = p.Points
 	}
-	if points["staging-and-transfer"] != 5 || points["same-size"] != 2 || points["internal-fan-in-point"] != 3 || points["external-transfer-point"] != 3 {
+	if points["staging_and_transfer"] != 5 || points["same_size"] != 2 || points["internal-fan-in-point"] != 3 || points["external-transfer-point"] != 3 {
 		t.Errorf("points %v", points)
 	}
 }
@@ -431,6 +434,16 @@ func TestDeployment(t *testing.T) {
 		r.signal(9*minute, sig("external-transfer", 5*minute, 8*minute, onPod("node-1", "shop", "cart-1"), bytesOf(60e6)))
 		r.expectStory("a1:archive-sensitive:suppressed a2:staging-then-exfil:updated!first")
 	})
+	t.Run("not after a transfer was joined", func(t *testing.T) {
+		t.Parallel()
+		r := run(t)
+		r.fact(0, "address:default|10.0.0.5", "host:node-1", 0)
+		r.deployment(0, window)
+		r.signal(minute, staging(0))
+		r.signal(9*minute, sig("external-transfer", 5*minute, 8*minute, onAddress("10.0.0.5"), bytesOf(60e6)))
+		r.fact(20*minute, "address:default|10.0.0.5", "host:node-2", 4*minute)
+		r.expectStory("a1:archive-sensitive:suppressed a2:staging-then-exfil:updated!first a3:archive-sensitive:updated")
+	})
 	t.Run("by host", func(t *testing.T) {
 		t.Parallel()
 		r := run(t)
@@ -694,4 +707,22 @@ func TestNoShadow(t *testing.T) {
 	r.signal(minute, sig("volume-anomaly", 0, minute, shadow, score(6), onHost("web-1")))
 	r.signal(minute, sig("external-transfer", 0, minute, shadow, score(6), onHost("web-2"), bytesOf(20e6)))
 	r.expectStory("a1:volume-anomaly:open!first")
+}
+
+// A founder that has left its incident to others founds no second one under
+// the same id.
+func TestFounderLeaves(t *testing.T) {
+	t.Parallel()
+	r := run(t)
+	r.fact(0, "address:default|10.0.0.5", "host:web-1", 0)
+	r.signal(10*minute, sig("archive-sensitive", 0, minute, onHost("web-1")))
+	r.signal(10*minute, sig("dns-tunnel", 5*minute, 9*minute, strong, onAddress("10.0.0.5")))
+	r.expectStory("a1:staging-then-exfil:open!first")
+	r.fact(20*minute, "address:default|10.0.0.5", "host:web-2", 4*minute)
+	r.expectStory("a1:staging-then-exfil:open!first a2:dns-tunnel:updated")
+	late := sig("upload-ratio", 12*minute, 13*minute, strong, onHost("web-1"), bytesOf(20e6))
+	r.signal(21*minute, late)
+	late.Severity = signal.Critical
+	r.signal(21*minute+second, late)
+	r.expectStanding("dns-tunnel web-2 updated", "staging-then-exfil web-1 open")
 }

@@ -50,11 +50,12 @@ func names(p entity.Profile) string {
 	var bound, all []string
 	p.Each(func(i signal.Identifier) { bound = append(bound, string(i.Type)+":"+i.Value) })
 	p.Met(func(i signal.Identifier) { all = append(all, string(i.Type)+":"+i.Value) })
-	out := strings.Join(bound, " ")
+	var out strings.Builder
+	out.WriteString(strings.Join(bound, " "))
 	for _, s := range all[len(bound):] {
-		out += " [" + s + "]"
+		out.WriteString(" [" + s + "]")
 	}
-	return strings.TrimSpace(out)
+	return strings.TrimSpace(out.String())
 }
 
 func resolve(g *entity.Graph, at int64, ids ...string) entity.Profile {
@@ -308,7 +309,7 @@ func drawFacts(t *rapid.T) []fact {
 
 func everything(g *entity.Graph) string {
 	var b strings.Builder
-	for at := int64(-2 * hour); at < 60*hour; at += 50 * minute {
+	for at := int64(-2 * hour); at < 60*hour; at += 130 * minute {
 		for i := 1; i <= 3; i++ {
 			fmt.Fprintln(&b, at/minute, names(resolve(g, at, fmt.Sprintf("address:10.0.0.%d", i))))
 			fmt.Fprintln(&b, at/minute, names(resolve(g, at, fmt.Sprintf("host:%d", i))))
@@ -341,14 +342,14 @@ func TestRefreshedChangesNothing(t *testing.T) {
 		g := entity.New(buckets, 0)
 		for _, f := range drawFacts(t) {
 			before := map[int64]string{}
-			for at := int64(-2 * hour); at <= f.at; at += 50 * minute {
+			for at := int64(-2 * hour); at <= f.at; at += 110 * minute {
 				before[at] = names(resolve(g, at, "address:10.0.0.1")) + names(resolve(g, at, "address:10.0.0.2")) + names(resolve(g, at, "address:10.0.0.3"))
 			}
 			_, _, change, _ := g.Observe(&signal.Fact{A: id(f.a), B: id(f.b), From: t0 + f.at}, t0+f.at, func(int) {})
 			if change != entity.Refreshed {
 				continue
 			}
-			for at := int64(-2 * hour); at <= f.at; at += 50 * minute {
+			for at := int64(-2 * hour); at <= f.at; at += 110 * minute {
 				if now := names(resolve(g, at, "address:10.0.0.1")) + names(resolve(g, at, "address:10.0.0.2")) + names(resolve(g, at, "address:10.0.0.3")); now != before[at] {
 					t.Fatalf("at %d: %s was %s", at, now, before[at])
 				}
