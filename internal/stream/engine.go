@@ -301,6 +301,12 @@ func (e *Engine) fetchErrors(fetches kgo.Fetches) error {
 		if errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded) {
 			continue
 		}
+		if group, ok := errors.AsType[*kgo.ErrGroupSession](f.Err); ok {
+			if err := e.groupError(group); err != nil {
+				return err
+			}
+			continue
+		}
 		if errors.Is(f.Err, kerr.OffsetOutOfRange) {
 			return fmt.Errorf("%s/%d: the position is not in the log (retention ran past it, or its end was lost): %w", f.Topic, f.Partition, f.Err)
 		}
@@ -310,6 +316,19 @@ func (e *Engine) fetchErrors(fetches kgo.Fetches) error {
 		e.log.Warn("fetch", "topic", f.Topic, "partition", f.Partition, "error", f.Err)
 	}
 	return nil
+}
+
+// groupError returns the error of a group session if joining again is no
+// remedy: the client does that by itself.
+func (e *Engine) groupError(err *kgo.ErrGroupSession) error {
+	switch known, isKafka := errors.AsType[*kerr.Error](error(err)); {
+	case errors.Is(err, kerr.FencedInstanceID):
+		return fmt.Errorf("another instance runs as slot %q: %w", e.cfg.Slot, err)
+	case !isKafka || known.Retriable || errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress):
+		e.log.Warn("group session lost, joining again", "error", err)
+		return nil
+	}
+	return err
 }
 
 // dispatch hands the records to the workers and returns their bytes.
