@@ -109,7 +109,8 @@ func Rules() []detect.Info {
 			},
 		},
 		{
-			ID: alert.RuleJoinedDay, Alone: true, Default: site.Setting{Mode: "alert"},
+			// In shadow until its false alarms have been measured (ADR 7).
+			ID: alert.RuleJoinedDay, Alone: true, Default: site.Setting{Mode: "shadow"},
 			Thresholds: []detect.Threshold{{Name: "window", Default: 24, Unit: "hours", Doc: "between the halves; at most 24, for signals are held that long"}},
 		},
 	}

@@ -152,3 +152,17 @@ func TestScenarioStories(t *testing.T) {
 		})
 	}
 }
+
+// Without a site file the day's rule stays in its shadow: halves that are 66
+// minutes apart are no correlated alert.
+func TestDayRuleStartsInShadow(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, correlate.Config{})
+	if err := r.c.Epoch(correlate.EpochSite, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range readLines(t, filepath.Join("testdata", "apart-66-minutes", "in.ndjson")) {
+		r.feed(l.At.UnixMicro()-t0, l.Kind, l.Value)
+	}
+	r.expectStory("")
+}
