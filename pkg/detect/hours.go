@@ -47,9 +47,9 @@ type Hours[T any] struct {
 func (h *Hours[T]) Len() int { return len(h.byEnd) }
 
 // At returns the window of a subject that holds an event time, and whether it
-// was made now. low is how far the observer is complete: an event whose window
-// would be over by then is late, and At returns nil. The subject may alias a
-// record.
+// was made now. low is how far the observer is complete, 0 when that is not
+// known: an event whose window would be over by then is late, and At returns
+// nil. The subject may alias a record.
 func (h *Hours[T]) At(subject string, t, low int64) (w *Hour[T], made bool) {
 	var newer *Hour[T]
 	w = h.newest[subject]
@@ -68,7 +68,7 @@ func (h *Hours[T]) At(subject string, t, low int64) (w *Hour[T], made bool) {
 	if newer != nil {
 		end = min(end, newer.Start)
 	}
-	if low != Never && end+h.Grace <= low {
+	if low != 0 && low != Never && end+h.Grace <= low {
 		return nil, false
 	}
 	n := &Hour[T]{Start: start, End: end, older: w}

@@ -295,18 +295,32 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 	if q == nil {
 		return
 	}
+	var waiting []due
 	for list := q.pop(low); list != nil; list = q.pop(low) {
 		for _, d := range list {
-			s.fire(observer, d, low, ctx)
+			if !s.fire(observer, d, low, ctx) {
+				waiting = append(waiting, d)
+			}
+		}
+	}
+	if low != Never {
+		return
+	}
+	// The streams have closed, and windows that are not over were told of as
+	// they stand. They wait for the watermark of whatever comes next.
+	for _, d := range waiting {
+		if d.src.states != nil {
+			s.arm(d.src, d.detector)
 		}
 	}
 }
 
 // fire lets one timer run, unless its key is forgotten or its state waits for
-// a later time by now.
-func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) {
+// a later time by now. It is false for a state that asks for the same time
+// again, which would never end: its timer is set by its next event.
+func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) bool {
 	if d.src.states == nil || d.src.states[d.detector] == nil {
-		return
+		return true
 	}
 	d.src.armed[d.detector] = slices.DeleteFunc(d.src.armed[d.detector], func(a Timer) bool {
 		return a.Observer == observer && a.At == d.at
@@ -317,11 +331,11 @@ func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) {
 		s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
 		st.Advance(&s.env)
 		if again := st.Next(); again.Observer == observer && again.At <= t.At {
-			// A state that asks for the same time again would never end.
-			return
+			return false
 		}
 	}
 	s.arm(d.src, d.detector)
+	return true
 }
 
 // expire forgets, oldest first, keys of which every state is done. It looks
