@@ -272,7 +272,7 @@ func otherParquet(t testing.TB) []byte {
 // A bomb costs what the limits allow and ends in one dead record.
 func TestDecompressionLimits(t *testing.T) {
 	t.Parallel()
-	bomb := append([]byte(alert), bytes.Repeat([]byte("\n"), 64<<20)...)
+	bomb := append([]byte(alert), bytes.Repeat([]byte("x"), 64<<20)...)
 	for name, tc := range map[string]struct {
 		data   []byte
 		limits input.Limits
@@ -288,7 +288,7 @@ func TestDecompressionLimits(t *testing.T) {
 			if err := input.ReadAll(context.Background(), open(t, "falco.gz", tc.data, input.Options{Limits: tc.limits}, input.Position{}), rec); err != nil {
 				t.Fatal(err)
 			}
-			if rec.Events != 1 || rec.Deads[input.ReasonLimit] != 1 || rec.Skipped > 17<<20 {
+			if rec.Events != 1 || rec.Deads[input.ReasonLimit] != 1 || rec.Total() != 2 {
 				t.Errorf("events %d, ignored %d, dead %v", rec.Events, rec.Skipped, rec.Deads)
 			}
 		})

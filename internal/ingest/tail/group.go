@@ -69,35 +69,40 @@ func (g *Group) next(sink decode.Sink) *File {
 	return nil
 }
 
+// Picker chooses what to read.
+type Picker struct{ turns uint64 }
+
 // Next chooses what to read now: the oldest file with something to read of
 // the group that is furthest behind. Limit is the event time up to which it
 // may run ahead before it is another's turn. What is left of files that turn
-// out to be complete goes to the sink that of returns for a group.
-func (s *Set) Next(of func(*Group) decode.Sink) (f *File, limit int64) {
+// out to be complete goes to the sink that of returns for a group of a set.
+func (p *Picker) Next(sets []*Set, of func(set int, g *Group) decode.Sink) (f *File, set int, limit int64) {
 	for {
 		var best *Group
 		limit = math.MaxInt64
-		for _, g := range s.groups {
-			if g.idle() {
-				continue
-			}
-			switch {
-			case best == nil:
-				best = g
-			case g.Progress < best.Progress || g.Progress == best.Progress && g.turn < best.turn:
-				limit = best.Progress
-				best = g
-			case g.Progress < limit:
-				limit = g.Progress
+		for i, s := range sets {
+			for _, g := range s.groups {
+				if g.idle() {
+					continue
+				}
+				switch {
+				case best == nil:
+					best, set = g, i
+				case g.Progress < best.Progress || g.Progress == best.Progress && g.turn < best.turn:
+					limit = best.Progress
+					best, set = g, i
+				case g.Progress < limit:
+					limit = g.Progress
+				}
 			}
 		}
 		if best == nil {
-			return nil, 0
+			return nil, 0, 0
 		}
-		s.turns++
-		best.turn = s.turns
-		if f := best.next(of(best)); f != nil {
-			return f, limit
+		p.turns++
+		best.turn = p.turns
+		if f := best.next(of(set, best)); f != nil {
+			return f, set, limit
 		}
 	}
 }

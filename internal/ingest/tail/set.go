@@ -57,7 +57,6 @@ type Set struct {
 	touched []*File
 	folders map[string]bool // that the last scan looked into
 	scans   uint64
-	turns   uint64
 	epoch   uint64 // counts what may free a content: files that go or change
 	full    bool   // MaxFiles was reached and said so
 

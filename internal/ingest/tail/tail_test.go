@@ -35,6 +35,8 @@ type follower struct {
 	set *tail.Set
 	now time.Time
 
+	picker tail.Picker
+
 	stored  map[string]tail.Position
 	ids     []string // committed
 	dead    []string
@@ -85,7 +87,7 @@ func (f *follower) read() {
 		f.t.Fatal(err)
 	}
 	for n := 0; f.limit == 0 || n < f.limit; n++ {
-		file, _ := f.set.Next(func(*tail.Group) decode.Sink { return f })
+		file, _, _ := f.picker.Next([]*tail.Set{f.set}, func(int, *tail.Group) decode.Sink { return f })
 		if file == nil {
 			return
 		}

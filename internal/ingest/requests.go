@@ -1,0 +1,102 @@
+package ingest
+
+import (
+	"context"
+
+	"github.com/ebbwatch/ebbwatch/internal/ingest/webhook"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+)
+
+// delivery is one alert that waits for its commit.
+type delivery struct {
+	body []byte
+	bad  bool
+	done chan error // buffered
+}
+
+// Deliver hands in one alert and returns once it is committed. body must not
+// be changed any more, even after an error. An error other than
+// webhook.ErrBad means that nobody knows whether the alert was taken: deliver
+// it again.
+func (s *Service) Deliver(ctx context.Context, body []byte) error {
+	d := &delivery{body: body, done: make(chan error, 1)}
+	select {
+	case <-s.draining:
+		return webhook.ErrStopping
+	default:
+	}
+	select {
+	case s.requests <- d:
+	default:
+		return webhook.ErrBusy
+	}
+	select {
+	case err := <-d.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.draining:
+		// It may have been answered at the last moment.
+		select {
+		case err := <-d.done:
+			return err
+		default:
+			return webhook.ErrStopping
+		}
+	}
+}
+
+// receive takes the alerts that are there.
+func (s *Service) receive() bool {
+	took := false
+	for {
+		select {
+		case d := <-s.requests:
+			s.take(d)
+			took = true
+		default:
+			return took
+		}
+		if s.txn.bytes >= s.cfg.CommitBytes {
+			return took
+		}
+	}
+}
+
+// take decodes one alert into the transaction.
+func (s *Service) take(d *delivery) {
+	records, deads := s.hook.records, s.hook.deads
+	s.alerts.Decode(d.body, event.Origin{Name: s.cfg.Webhook.Name}, s.hook)
+	d.bad = s.hook.deads > deads
+	s.metrics.records.WithLabelValues(s.hook.source).Add(float64(s.hook.records - records))
+	s.metrics.bytes.WithLabelValues(s.hook.source).Add(float64(len(d.body)))
+	s.answers = append(s.answers, d)
+	if !s.txn.open {
+		// An alert that is ignored changes nothing: there is nothing to wait for.
+		s.answer(s.txn.err)
+	}
+}
+
+// answer tells those who wait how the commit ended.
+func (s *Service) answer(err error) {
+	for _, d := range s.answers {
+		switch {
+		case err != nil:
+			d.done <- webhook.ErrStopping
+		case d.bad:
+			d.done <- webhook.ErrBad
+		default:
+			d.done <- nil
+		}
+	}
+	s.answers = s.answers[:0]
+}
+
+// WebhookAddr is the address that the webhook listens on, "" without one. It
+// waits for Run.
+func (s *Service) WebhookAddr() string {
+	if s.server == nil {
+		return ""
+	}
+	return s.server.Addr().String()
+}
