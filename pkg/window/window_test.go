@@ -39,13 +39,13 @@ func TestCut(t *testing.T) {
 		at   []int64 // minutes, in order of arrival
 		want []span
 	}{
-		"starts with the first event, aligned down": {[]int64{7}, []span{{5, 65}}},
-		"an hour is one window":                     {[]int64{7, 30, 64}, []span{{5, 65}}},
+		"starts with the first event, aligned down":  {[]int64{7}, []span{{5, 65}}},
+		"an hour is one window":                      {[]int64{7, 30, 64}, []span{{5, 65}}},
 		"the next starts with the first event after": {[]int64{7, 65}, []span{{5, 65}, {65, 125}}},
-		"a gap is in no window":                     {[]int64{7, 201}, []span{{5, 65}, {200, 260}}},
-		"an earlier event moves the start":          {[]int64{12, 7}, []span{{5, 65}}},
-		"and those after it":                        {[]int64{12, 68, 130, 3}, []span{{0, 60}, {65, 125}, {130, 190}}},
-		"before the epoch":                          {[]int64{-7}, []span{{-10, 50}}},
+		"a gap is in no window":                      {[]int64{7, 201}, []span{{5, 65}, {200, 260}}},
+		"an earlier event moves the start":           {[]int64{12, 7}, []span{{5, 65}}},
+		"and those after it":                         {[]int64{12, 68, 130, 3}, []span{{0, 60}, {65, 125}, {130, 190}}},
+		"before the epoch":                           {[]int64{-7}, []span{{-10, 50}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

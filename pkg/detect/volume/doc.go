@@ -1,0 +1,95 @@
+// Package volume holds the detectors of data that leaves by its amount:
+// external-transfer (weak, one half of a join) and upload-ratio
+// (detections.md §2).
+//
+// # What they see
+//
+// Zeek and packet connections, with both directions, and flow records, which
+// tell one direction each. Bytes are those that an internal address sent to an
+// external one, whoever began: the originator's of an outbound connection, the
+// responder's of an inbound one to a port on which no service listens (a
+// reverse tunnel). What our own services answer is no transfer; of flow records
+// that is a record from a service port to one that is none. Rejected traffic
+// and attempts without data do not count.
+//
+// Payload comes from sequence numbers. Where the IP bytes and what the sensor
+// missed cannot have carried it, or where it is absent, it is estimated from
+// IP bytes less headers, and the signal says so.
+//
+// The destination is the registered domain of the name under which the client
+// asked: the connection's own (SNI, Host), else the last name of the address
+// that came before or in the same pane of five minutes (DNS answer, another
+// connection's name), else the address. Ports are told apart by upload-ratio
+// only. A window of one hour starts with the first event of a source and
+// destination (package window).
+//
+// # external-transfer
+//
+// Bytes within the hour, whatever came back: 10 MB, or 1 MB to a rare
+// destination. Rare means here that this source did not send to it in an
+// earlier window that is remembered (512 destinations, a day); how rare it is
+// at the site is not known to one key. It never alerts alone. Addresses that
+// stand for many (aggregators) are no source.
+//
+// # upload-ratio
+//
+// Three points, each an alert alone: at least 20:1 and 10 MB (one connection, or
+// the pair within the hour; as required), 10:1 and 8 MB, 20:1 and 1 MB over 60 s
+// of activity (as measured in the lab). Activity is the time that connections
+// lasted, and ten seconds for each ten-second slot in which a shorter one ended:
+// a chunk every ten seconds is a stream, two uploads half an hour apart are not.
+// More than five minutes of it add a point and confidence. Half of the 8 MB or
+// of the 1 MB makes a weak signal. The pair is judged as it stood at the end of
+// each pane, so that downloads afterwards do not undo an upload. Behind an
+// aggregator only single connections are judged. The producer-consumer ratio is
+// among the values.
+//
+// A pair of flow records is judged when each outgoing record has its
+// counterpart, or when the source is complete past the pane: until then the
+// absence of an answer means nothing.
+//
+// Mail is one-sided by nature: without a declared relay 10 MB of it alert, at
+// low confidence; a relay's mail does not count. ICMP has a detector of its own.
+//
+// Exempt from both: own domains, backup sources, sanctioned destinations for the
+// sources that they are declared for, up to their cap.
+//
+// # Who counts
+//
+// The same bytes are seen by several observers, and in flow logs at several
+// interfaces. Each is judged by itself; the signal tells the strongest and which
+// one that is. Snapshots of a connection count by their largest counters.
+//
+// # When they speak
+//
+// When the set of points changes, at each doubling of the bytes, and at the end
+// of the window. What was said is taken back (a revision with a score below the
+// floor) where a name or an earlier event that comes late moves the bytes to
+// another finding, and where the last word of a window falls below the floor.
+// The final signals are a function of the events, whatever their order within
+// their lateness. Two things make an exception: connections below 256 KiB whose
+// own name comes after their record stay under the name that their address had,
+// and what exceeds the bounds below.
+//
+// # What they miss
+//
+//   - Less than the limits in an hour, or spread over destinations, ports or
+//     sources: slow-upload, distributed-upload.
+//   - Uploads that are padded with as many downloads in the same five minutes,
+//     unless one connection alone reaches 10 MB at 20:1. A DNS tunnel inside
+//     HTTPS answers as much as it asks (1.0:1 in the lab): encrypted-dns.
+//   - Whom the name protects: SNI and Host are the client's word. A program that
+//     sends a sanctioned name to another address is exempt, as is one that
+//     resolves it at a name server of its own choice.
+//   - What is fetched from our own services at their ports.
+//   - A destination that a small upload made known in an earlier hour is not
+//     rare.
+//   - An upload split by the end of its window, if neither part reaches the
+//     limits.
+//
+// # Bounds
+//
+// Per key at most 256 pairs, 4 views a pair, 32 connections a view and 512 in
+// all that are kept by themselves, 256 names of connections and 512 of addresses.
+// Where pairs are too many, the quarter to which least was sent goes.
+package volume

@@ -1,0 +1,87 @@
+package volume
+
+import (
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/ebbwatch/ebbwatch/pkg/window"
+)
+
+// stateVersion is the format of a key's state.
+const stateVersion = 1
+
+// Append implements detect.State.
+func (l *ledger) Append(dst []byte) []byte {
+	dst = operator.AppendUint(dst, stateVersion)
+	dst = operator.AppendInt(dst, l.last)
+	dst = operator.AppendUint(dst, len(l.observers))
+	for _, o := range l.observers {
+		dst = operator.AppendString(dst, o)
+	}
+	dst = l.names.append(dst)
+	dst = l.seen.append(dst)
+	dst = operator.AppendUint(dst, len(l.pairs))
+	for _, p := range l.sorted() {
+		dst = p.append(dst)
+	}
+	return dst
+}
+
+// Load implements detect.State.
+func (l *ledger) Load(data []byte) error {
+	r := operator.NewReader(data)
+	if r.Uint() != stateVersion {
+		return operator.ErrState
+	}
+	l.last = r.Int()
+	for range r.Count() {
+		l.observers = append(l.observers, r.String())
+	}
+	l.names.load(r)
+	l.seen.load(r)
+	for range r.Count() {
+		p := &pair{}
+		p.load(r)
+		if r.Err() != nil {
+			break
+		}
+		if !p.sound() {
+			return operator.ErrState
+		}
+		if l.pairs == nil {
+			l.pairs = map[pairKey]*pair{}
+		}
+		l.pairs[p.key] = p
+		l.index(p)
+	}
+	l.reckon()
+	return r.Err()
+}
+
+// sound reports whether what was loaded lies on the grid and within bounds:
+// what follows relies on it.
+func (p *pair) sound() bool {
+	onGrid := func(at int64) bool { return window.PaneOf(at) == at }
+	last := int64(-1 << 63)
+	for i := range p.ws.List {
+		w := &p.ws.List[i]
+		if !onGrid(w.Start) || !onGrid(w.End) || w.Start < last || w.End <= w.Start || w.End > w.Start+window.Span {
+			return false
+		}
+		last = w.End
+	}
+	for i := range p.views {
+		v := &p.views[i]
+		for j := range v.cells.List {
+			if at := v.cells.List[j].At; !onGrid(at) || j > 0 && at <= v.cells.List[j-1].At {
+				return false
+			}
+		}
+		for j := range v.conns {
+			for k := range v.conns[j].points {
+				if at := v.conns[j].points[k].at; !onGrid(at) || k > 0 && at <= v.conns[j].points[k-1].at {
+					return false
+				}
+			}
+		}
+	}
+	return len(p.views) <= maxViews
+}
