@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/config"
 	"github.com/ebbwatch/ebbwatch/internal/hunt"
+	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
@@ -78,7 +79,7 @@ func (c *huntCommand) site() ([]byte, error) {
 	}
 	data, err := site.WithHomeNetworks(data, c.HomeNet)
 	if err == nil {
-		_, err = site.Parse(data)
+		_, err = pipeline.CheckSite(data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: --site %s: %w", config.ErrUsage, c.Site, err)

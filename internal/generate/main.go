@@ -31,7 +31,9 @@ func fatal(err error) {
 
 // files are all generated files by their path in the project.
 func files() map[string][]byte {
-	out := map[string][]byte{"docs/reference/events.md": eventPage()}
+	out := map[string][]byte{
+		"docs/reference/events.md": eventPage(), "docs/reference/config.md": configPage(), "docs/reference/detectors.md": detectorPage(),
+	}
 	for name, schema := range eventSchemas() {
 		out["schemas/"+name+".json"] = schema
 	}

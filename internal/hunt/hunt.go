@@ -61,7 +61,7 @@ const progressEvery = 4096
 func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 	began := time.Now()
 	last := map[string][]byte{}
-	chain, err := pipeline.New(pipeline.Config{Site: o.Site}, func(a pipeline.Alert) {
+	chain, err := pipeline.New(pipeline.Config{Site: o.Site, NoShadow: true}, func(a pipeline.Alert) {
 		last[string(a.Key)] = bytes.Clone(a.Value)
 	})
 	if err != nil {

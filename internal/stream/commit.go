@@ -119,6 +119,7 @@ func (e *Engine) finish(abort error, full time.Time) error {
 	}
 	e.metrics.commits.Inc()
 	e.metrics.commitSeconds.Observe(time.Since(began).Seconds())
+	e.tellLag(touched)
 	for _, s := range touched {
 		if e.cfg.OnCommitted != nil && len(s.outs) > 0 {
 			e.cfg.OnCommitted(s.outs)
@@ -126,6 +127,20 @@ func (e *Engine) finish(abort error, full time.Time) error {
 		s.w.send(message{committed: true})
 	}
 	return nil
+}
+
+// tellLag reports the partition of a commit that is furthest behind.
+func (e *Engine) tellLag(touched []sealed) {
+	if e.cfg.OnLag == nil {
+		return
+	}
+	var lag time.Duration
+	for _, s := range touched {
+		if s.records > 0 && s.newest > 0 {
+			lag = max(lag, time.Since(time.UnixMicro(s.newest)))
+		}
+	}
+	e.cfg.OnLag(lag)
 }
 
 // seal collects the workers' parts.

@@ -63,6 +63,9 @@ type Config struct {
 	// order per partition, and never during a replay. It must not block. The
 	// records are shared with nobody else.
 	OnCommitted func(outs []operator.Output)
+	// OnLag is told after each commit how old, by append time, the newest
+	// record of the partition is that is furthest behind. It must not block.
+	OnLag func(lag time.Duration)
 }
 
 // Bounds of the group protocol. A transaction's time-out lies below the

@@ -93,6 +93,7 @@ type sealed struct {
 	w       *worker
 	next    int64
 	records int
+	newest  int64 // append time of the last record, microseconds
 	// state says that state records were produced.
 	state bool
 	outs  []operator.Output
@@ -379,7 +380,7 @@ func outputHash(r *kgo.Record) uint64 {
 // seal ends the worker's part in a transaction: epochs and snapshot parts are
 // produced behind the outputs.
 func (w *worker) seal(full time.Time) sealed {
-	s := sealed{w: w, next: w.next, records: w.records, outs: w.outs, stale: w.stale}
+	s := sealed{w: w, next: w.next, records: w.records, newest: w.rec.Time, outs: w.outs, stale: w.stale}
 	if w.stale != nil {
 		return s
 	}

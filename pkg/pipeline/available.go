@@ -29,13 +29,20 @@ func Available(e *event.Event) int64 {
 // unanswered one waits for its time-out.
 const dnsLateness = 15 * second
 
+// packetLateness is how long an open connection may go unreported in a packet
+// capture: it is told about each minute.
+const packetLateness = 65 * second
+
 // Low is the watermark of a stream whose records have been taken up to the
 // given time of availability: no event of the kind with an earlier Time
 // follows, as far as the source keeps to its usual delay.
 func Low(observerType string, k event.Kind, available int64) int64 {
 	low := available - delays[observerType]
-	if k == event.KindDNS {
+	switch {
+	case k == event.KindDNS:
 		low -= dnsLateness
+	case k == event.KindConn && observerType == "packet":
+		low -= packetLateness
 	}
 	return low
 }

@@ -46,8 +46,7 @@ type Config struct {
 	Domain string
 	// MaxKeys bounds the keys of each plane; 0 is detect.DefaultMaxKeys.
 	MaxKeys int
-	// NoShadow makes detectors in mode shadow alert: a hunt looks back and
-	// knows no trial period. Not yet seen baselines do not matter to it.
+	// NoShadow takes what is in shadow like anything else.
 	NoShadow bool
 }
 
@@ -88,18 +87,15 @@ type Counter struct{ Name, Label string }
 
 // New makes a chain that hands every alert record, all revisions, to alerts.
 func New(cfg Config, alerts func(Alert)) (*Chain, error) {
-	st, err := site.Parse(cfg.Site)
+	st, err := CheckSite(cfg.Site)
 	if err != nil {
-		return nil, err
-	}
-	if err := detect.CheckSite(st, Detectors()); err != nil {
 		return nil, err
 	}
 	c := &Chain{
 		cfg: cfg, site: st, alerts: alerts, planes: map[string]*plane{},
 		sources: map[event.SourceMark]*event.SourceMark{}, counts: map[Counter]int64{},
 	}
-	if c.correlate, err = NewCorrelator(cfg.Domain); err != nil {
+	if c.correlate, err = NewCorrelator(cfg.NoShadow); err != nil {
 		return nil, err
 	}
 	if err := c.correlate.Epoch(detect.EpochSite, cfg.Site); err != nil {
@@ -113,9 +109,21 @@ func NewSet(domain string, maxKeys int) (operator.Operator, error) {
 	return detect.NewSet(detect.Config{Domain: domain, MaxKeys: maxKeys}, Detectors())
 }
 
-// NewCorrelator makes the operator of one partition of signals.
-func NewCorrelator(domain string) (operator.Operator, error) {
-	return correlate.New(correlate.Config{})
+// NewCorrelator makes the operator of one partition of signals. noShadow takes
+// shadow signals and rules like any others: a hunt looks back and knows no
+// trial period.
+func NewCorrelator(noShadow bool) (operator.Operator, error) {
+	return correlate.New(correlate.Config{NoShadow: noShadow})
+}
+
+// CheckSite parses a site file and reports what it says about detectors and
+// rules that do not exist.
+func CheckSite(data []byte) (*site.Site, error) {
+	st, err := site.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	return st, detect.CheckSite(st, Detectors(), correlate.Rules()...)
 }
 
 // Site returns the chain's site.

@@ -1,0 +1,15 @@
+// Command ingest-zeek reads Zeek logs and writes network events.
+package main
+
+import (
+	"os"
+
+	"github.com/ebbwatch/ebbwatch/internal/app"
+)
+
+func main() {
+	ctx, stop := app.SignalContext()
+	code := app.IngestMain(ctx, app.OS(), "ingest-zeek", "reads Zeek logs and writes network events")
+	stop()
+	os.Exit(code)
+}

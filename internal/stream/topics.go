@@ -1,0 +1,38 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/ebbwatch/ebbwatch/internal/topic"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// EnsureTopics waits for a broker, logging why it is not reachable, and
+// creates those of the topics that are missing (topic.Ensure): whichever
+// service starts first prepares a fresh broker for all. Differences of what
+// exists are logged.
+func EnsureTopics(ctx context.Context, cfg ProducerConfig, log *slog.Logger, topics ...topic.Topic) error {
+	c := connection{service: cfg.Service, brokers: cfg.Brokers, embedded: cfg.Embedded, options: cfg.Options, log: log}
+	cl, err := kgo.NewClient(c.base()...)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer cl.Close()
+	if err := c.waitForBroker(ctx, cl); err != nil {
+		return err
+	}
+	res, err := topic.Ensure(ctx, kadm.NewClient(cl), cfg.Embedded, topics...)
+	if err != nil {
+		return err
+	}
+	if len(res.Created) > 0 {
+		log.Info("topics created", "topics", res.Created)
+	}
+	for _, d := range res.Differences {
+		log.Warn("topic differs from the table", "topic", d.Topic, "setting", d.Setting, "got", d.Got, "want", d.Want)
+	}
+	return nil
+}
