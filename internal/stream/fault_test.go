@@ -61,6 +61,50 @@ func TestAbortsRebuildFromTheLog(t *testing.T) {
 	}
 }
 
+// TestALostOutputAborts: an output that the broker refuses must not be missing
+// from a committed transaction.
+func TestALostOutputAborts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var n atomic.Int64
+	outID := w.topicID("out")
+	w.cluster.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		req := kreq.(*kmsg.ProduceRequest)
+		for _, rt := range req.Topics {
+			if (rt.Topic != "out" && rt.TopicID != outID) || n.Add(1)%5 != 3 {
+				continue
+			}
+			resp := req.ResponseKind().(*kmsg.ProduceResponse)
+			for _, rt := range req.Topics {
+				st := kmsg.NewProduceResponseTopic()
+				st.Topic, st.TopicID = rt.Topic, rt.TopicID
+				for _, rp := range rt.Partitions {
+					sp := kmsg.NewProduceResponseTopicPartition()
+					sp.Partition, sp.ErrorCode = rp.Partition, kerr.MessageTooLarge.Code
+					st.Partitions = append(st.Partitions, sp)
+				}
+				resp.Topics = append(resp.Topics, st)
+			}
+			return resp, nil, true
+		}
+		return nil, nil, false
+	})
+	rng := rand.New(rand.NewPCG(16, 1))
+	var clock int64
+	i := w.start("A")
+	for range 40 {
+		w.feed(rng, "in", 0, 20, &clock)
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.settle()
+	if n.Load() < 5 {
+		t.Errorf("only %d produce requests", n.Load())
+	}
+	i.drain()
+	w.check(w.storedEpochs())
+}
+
 // TestUnknownOutcomeEndsTheProcess is R4: the answer to the end of a
 // transaction is lost, and what the broker did is not known.
 func TestUnknownOutcomeEndsTheProcess(t *testing.T) {
@@ -247,5 +291,59 @@ func TestPanicEndsTheProcess(t *testing.T) {
 	err := w.start("A").end()
 	if err == nil || !strings.Contains(err.Error(), "operator of in/0 panicked at offset 1: told to") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestRecordsThatComeAgainAbort(t *testing.T) {
+	t.Parallel()
+	w := benchWorker(t, false)
+	w.batch([]*kgo.Record{{Offset: 0, Key: []byte("k"), Value: []byte("1 1")}, {Offset: 1, Key: []byte("k"), Value: []byte("1 1")}})
+	if w.stale != nil || w.next != 2 || w.records != 2 {
+		t.Fatalf("stale %v, next %d, %d records", w.stale, w.next, w.records)
+	}
+	w.batch([]*kgo.Record{{Offset: 1, Key: []byte("k"), Value: []byte("1 1")}})
+	if s := w.seal(time.Time{}); s.stale == nil || !s.touched() {
+		t.Errorf("sealed %+v", s)
+	}
+}
+
+// TestOnlyWhatTheClientHasCommits is R3: the positions of the workers and those
+// of the client must agree.
+func TestOnlyWhatTheClientHasCommits(t *testing.T) {
+	t.Parallel()
+	w := benchWorker(t, false)
+	at := func(offset int64) map[string]map[int32]kgo.EpochOffset {
+		return map[string]map[int32]kgo.EpochOffset{"in": {3: {Offset: offset}}}
+	}
+	none := map[string]map[int32]kgo.EpochOffset{}
+	s := []sealed{{w: w, next: 10, records: 1}}
+	for _, tc := range []struct {
+		name               string
+		touched            []sealed
+		owned, uncommitted map[string]map[int32]kgo.EpochOffset
+		ok                 bool
+	}{
+		{"records", s, at(5), at(10), true},
+		{"state only", s, at(10), none, true},
+		{"behind", s, at(5), at(9), false},
+		{"state only, moved", s, at(9), none, false},
+		{"not ours", s, none, at(10), false},
+		{"unknown records", nil, at(5), at(10), false},
+	} {
+		if err := w.eng.checkOffsets(tc.touched, tc.owned, tc.uncommitted); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	if err := w.eng.fence(s)(req); err != nil || len(req.Topics) != 1 || req.Topics[0].Partitions[0].Offset != 10 || *req.Topics[0].Partitions[0].Metadata != "ebb1" {
+		t.Errorf("request %+v, error %v", req, err)
+	}
+	if err := w.eng.fence(s)(req); err != nil || len(req.Topics[0].Partitions) != 1 {
+		t.Errorf("request %+v, error %v", req, err)
+	}
+	req.Topics[0].Partitions[0].Offset = 11
+	if err := w.eng.fence(s)(req); err == nil {
+		t.Error("a commit beyond what was processed passes")
 	}
 }

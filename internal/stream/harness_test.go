@@ -40,6 +40,7 @@ type counter struct {
 type sums struct {
 	Window, Total int64
 	Last          int64 // offset of the last record
+	Mix           int64 // of the epochs that held for each record, in order
 }
 
 type sharedState struct{ Window, Seq, Poison int64 }
@@ -95,6 +96,9 @@ func (c *counter) Apply(r *operator.Record, ctx operator.Context) error {
 	s.Window += n
 	s.Total += n
 	s.Last = r.Offset
+	for _, b := range []byte(c.epoch) {
+		s.Mix = (s.Mix*31 + int64(b)) % 1000003
+	}
 	ctx.Count("applied", r.Kind, 1)
 	return nil
 }
@@ -116,7 +120,7 @@ func (c *counter) closeWindow(ctx operator.Context) {
 		c.shared.Seq++
 		ctx.Emit(operator.Output{
 			Topic: "out", Kind: "sum", V: 1, Key: []byte(k),
-			Value: fmt.Appendf(nil, "%d #%d window %d %s=%d of %d last %d epoch %s", c.partition, c.shared.Seq, c.shared.Window, k, s.Window, s.Total, s.Last, c.epoch),
+			Value: fmt.Appendf(nil, "%d #%d window %d %s=%d of %d last %d mix %d epoch %s", c.partition, c.shared.Seq, c.shared.Window, k, s.Window, s.Total, s.Last, s.Mix, c.epoch),
 		})
 		s.Window = 0
 	}
@@ -427,6 +431,15 @@ func (w *world) feedTxn(rng *rand.Rand, p int32, n int, clock *int64, commit boo
 	if err := cl.EndTransaction(context.Background(), kgo.TransactionEndTry(commit)); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func (w *world) topicID(name string) kadm.TopicID {
+	w.t.Helper()
+	details, err := w.adm.ListTopics(context.Background(), name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return details[name].ID
 }
 
 // readAll returns the committed records of a topic up to its end.
