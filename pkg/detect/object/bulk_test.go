@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ebbwatch/ebbwatch/internal/detecttest"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/google/go-cmp/cmp"
@@ -182,5 +183,63 @@ detectors:
 		if n := len(play(t, file, many(101, 0, "lake", 1, by(who))...).Context.Final()); n != want {
 			t.Errorf("%s: %d signals", who, n)
 		}
+	}
+}
+
+// TestMoved: an earlier read that comes late moves the window; what was said of
+// the old one is taken back, and the evidence goes with the reads.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	p := play(t, "", append(many(501, 10*minute, "lake", 1), get(4*minute, "lake", "early", 1))...)
+	final := p.Context.Final()
+	if len(final) != 2 {
+		t.Fatalf("%d signals", len(final))
+	}
+	if s := final[0]; s.Start != t0+10*minute || s.Score != 0 || s.Alert || !strings.HasPrefix(s.Reason, "taken back") {
+		t.Errorf("%+v", s)
+	}
+	if s := final[1]; s.Start != t0 || !s.Alert || value(t, &s, "keys").Value != 502 || len(s.Evidence) < 5 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestLate: what comes after its window was closed revises it.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	p := detecttest.NewPlayer(t, nil, detectors()...)
+	p.NoMarks = true
+	st := parse(t, "")
+	p.Feed(detecttest.Events(t, st, "s1", many(400, 0, "lake", 1)))
+	mark(p, t0+hour+minute, false, "cloudtrail")
+	if n := len(p.Context.Final()); n != 1 || p.Context.Final()[0].Alert {
+		t.Fatalf("%d signals", n)
+	}
+	p.Feed(detecttest.Events(t, st, "s1", many(501, 3*minute, "lake", 1)))
+	final := p.Context.Final()
+	if len(final) != 1 || !final[0].Alert || value(t, &final[0], "keys").Value != 501 {
+		t.Errorf("%+v", final)
+	}
+	// Beyond its grace it is forgotten.
+	mark(p, t0+3*hour, false, "cloudtrail")
+	for b := range p.Set.Buckets() {
+		if data := p.Set.AppendBucket(nil, b); len(data) > 200 {
+			t.Errorf("%d bytes of state remain", len(data))
+		}
+	}
+}
+
+// TestClosing: sources that close say what there is, once, and go on.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	p := play(t, "", many(501, 0, "lake", 1)...)
+	n := len(p.Context.Signals)
+	p.Mark(true)
+	if len(p.Context.Signals) != n {
+		t.Error("said again")
+	}
+	p.Feed(detecttest.Events(t, parse(t, ""), "s1", many(600, minute, "lake", 1)))
+	p.Mark(true)
+	if final := p.Context.Final(); len(final) != 1 || value(t, &final[0], "keys").Value != 600 {
+		t.Errorf("%+v", final)
 	}
 }
