@@ -140,7 +140,7 @@ func TestErrorsAreOneClearLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() }) // the subtests outlive this function
+	t.Cleanup(func() { _ = ln.Close() }) // the subtests outlive this function
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ func lockFolder(folder string) (unlock func(), err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, folderError(folder, err)
 	}
-	if err := os.Chmod(folder, 0o700); err != nil {
+	if err := os.Chmod(folder, 0o700); err != nil { //nolint:gosec // a folder needs its execute bit
 		return nil, folderError(folder, err)
 	}
 	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
@@ -44,10 +44,10 @@ func lockFolder(folder string) (unlock func(), err error) {
 	}
 	// Who holds it, for the message above; the lock is the kernel's.
 	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, folderError(folder, err)
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil
 }
 
 func writeAt(f *os.File, s string) error {

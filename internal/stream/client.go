@@ -101,6 +101,7 @@ func (c *connection) waitForBroker(ctx context.Context, cl *kgo.Client) error {
 		if errors.Is(err, kgo.ErrClientClosed) {
 			return err
 		}
+		//nolint:sloglint // the line that a person waits for, in one piece
 		c.log.Warn(fmt.Sprintf("broker %s is not reachable, retrying in %s: %s", c.brokers[0], wait, cause(err)))
 		select {
 		case <-ctx.Done():

@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 }
 
 // validate returns all problems of a configuration with defaults.
-func (c *Config) validate() error {
+func (c Config) validate() error {
 	var errs []error
 	if c.Service == "" {
 		errs = append(errs, errors.New("no service name"))
@@ -146,7 +146,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *Config) factory(topic string, otherwise operator.Factory) operator.Factory {
+func (c Config) factory(topic string, otherwise operator.Factory) operator.Factory {
 	if f := c.Factories[topic]; f != nil {
 		return f
 	}

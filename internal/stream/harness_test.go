@@ -225,7 +225,7 @@ func (n *network) dial(ctx context.Context, proto, addr string) (net.Conn, error
 	defer n.mu.Unlock()
 	if n.cut {
 		if err == nil {
-			c.Close()
+			_ = c.Close()
 		}
 		return nil, errors.New("the network is cut")
 	}
@@ -240,11 +240,12 @@ func (n *network) kill() {
 	defer n.mu.Unlock()
 	n.cut = true
 	for _, c := range n.conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
 
 func testLog(t *testing.T) *slog.Logger {
+	t.Helper()
 	if testing.Verbose() {
 		out := &testOutput{t: t}
 		t.Cleanup(out.close)
@@ -293,7 +294,9 @@ func (w *world) start(epoch string, change ...func(*Config)) *instance {
 	go i.supervise(ctx)
 	w.t.Cleanup(func() {
 		i.kill()
-		<-i.done
+		if err := <-i.done; err != nil {
+			w.t.Logf("at the end: %v", err)
+		}
 	})
 	return i
 }

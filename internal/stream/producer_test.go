@@ -195,7 +195,9 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := ln.Addr().(*net.TCPAddr).Port
-	ln.Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	var out lockedBuffer
 	p, err := NewProducer(ProducerConfig{Service: "ingest", Slot: "0", Brokers: []string{fmt.Sprintf("127.0.0.1:%d", port)}},
 		slog.New(slog.NewTextHandler(&out, nil)))

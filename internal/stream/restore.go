@@ -278,7 +278,7 @@ func (s *storedState) addManifest(m *manifest, offset int64) {
 			if p == nil {
 				return
 			}
-			h.Write(p)
+			_, _ = h.Write(p) // never fails
 			n += len(p)
 		}
 		if n != e.length || h.Sum64() != e.sum {

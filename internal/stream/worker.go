@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -336,7 +337,7 @@ func (w *worker) publish(o *kgo.Record) error {
 			w.note(o)
 			return nil
 		}
-		o.Headers = append(o.Headers[:len(o.Headers):len(o.Headers)], kgo.RecordHeader{Key: fromHeader, Value: w.eng.fromValue(w.tp, w.rec.Offset)})
+		o.Headers = append(slices.Clip(o.Headers), kgo.RecordHeader{Key: fromHeader, Value: w.eng.fromValue(w.tp, w.rec.Offset)})
 	}
 	w.outputs++
 	w.note(o)
@@ -371,8 +372,8 @@ func (w *worker) wasPublished(o *kgo.Record) bool {
 func outputHash(r *kgo.Record) uint64 {
 	d := xxhash.New()
 	for _, s := range [][]byte{[]byte(r.Topic), r.Key, r.Value} {
-		d.Write(strconv.AppendInt(nil, int64(len(s)), 10))
-		d.Write(s)
+		_, _ = d.Write(strconv.AppendInt(nil, int64(len(s)), 10)) // never fails
+		_, _ = d.Write(s)
 	}
 	return d.Sum64()
 }

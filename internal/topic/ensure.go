@@ -40,12 +40,12 @@ func (t Topic) configs(embedded bool) map[string]*string {
 	if embedded {
 		// No cleanup.policy and no retention: either one starts the
 		// embedded broker's own cleaner (package documentation).
-		return map[string]*string{"segment.bytes": kadm.StringPtr(strconv.Itoa(embeddedSegment))}
+		return map[string]*string{"segment.bytes": new(strconv.Itoa(embeddedSegment))}
 	}
 	return map[string]*string{
-		"cleanup.policy":         kadm.StringPtr(string(t.Cleanup)),
-		"retention.ms":           kadm.StringPtr(t.retention()),
-		"message.timestamp.type": kadm.StringPtr("LogAppendTime"),
+		"cleanup.policy":         new(string(t.Cleanup)),
+		"retention.ms":           new(t.retention()),
+		"message.timestamp.type": new("LogAppendTime"),
 	}
 }
 

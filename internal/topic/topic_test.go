@@ -48,7 +48,7 @@ func TestOnlyWhatIsDeletedOnAClusterIsTrimmed(t *testing.T) {
 func TestEnsureCreatesWhatIsMissingAndReportsWhatDiffers(t *testing.T) {
 	t.Parallel()
 	adm, ctx := admin(t), context.Background()
-	if _, err := adm.CreateTopic(ctx, 3, 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")}, topic.Host); err != nil {
+	if _, err := adm.CreateTopic(ctx, 3, 1, map[string]*string{"cleanup.policy": new("compact")}, topic.Host); err != nil {
 		t.Fatal(err)
 	}
 	res, err := topic.Ensure(ctx, adm, false)
