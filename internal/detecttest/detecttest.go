@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/packet"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
@@ -120,6 +121,24 @@ func Zeek(tb testing.TB, st *site.Site, dir string, edit func(*event.Event)) Rec
 	}
 	return Merge(parts...)
 }
+
+// Falco decodes a file of Falco's alerts, one a line. Lines that are none are
+// passed over.
+func Falco(tb testing.TB, st *site.Site, path string) Recording {
+	tb.Helper()
+	c := &collector{tb: tb, site: st, name: "falco"}
+	d := falco.New()
+	for line := range bytes.Lines(unpacked(tb, path)) {
+		d.Line(bytes.TrimRight(line, "\n"), event.Origin{Name: filepath.Base(path)}, undead{c})
+	}
+	return c.out
+}
+
+// undead passes over what cannot be decoded.
+type undead struct{ *collector }
+
+// Dead does nothing.
+func (undead) Dead(string, []byte, event.Origin) {}
 
 // Packets decodes the capture of a folder.
 func Packets(tb testing.TB, st *site.Site, dir string, edit func(*event.Event)) Recording {
@@ -311,16 +330,111 @@ func (p *Player) apply(r operator.Record) {
 	}
 }
 
-// Reload replaces the set by a new one that was loaded from its snapshot.
-func (p *Player) Reload(siteFile []byte, detectors ...detect.Detector) {
-	next := NewPlayer(p.Context.TB, siteFile, detectors...).Set
+// Snapshot is the encoded state of a set.
+type Snapshot struct {
+	Buckets [][]byte
+	Shared  []byte
+}
+
+// Save encodes the state of the set.
+func (p *Player) Save() (s Snapshot) {
 	for b := range p.Set.Buckets() {
-		if err := next.LoadBucket(b, p.Set.AppendBucket(nil, b)); err != nil {
+		s.Buckets = append(s.Buckets, p.Set.AppendBucket(nil, b))
+	}
+	s.Shared = p.Set.AppendShared(nil)
+	return s
+}
+
+// Load replaces the set by a new one with a saved state.
+func (p *Player) Load(s Snapshot, siteFile []byte, detectors ...detect.Detector) {
+	next := NewPlayer(p.Context.TB, siteFile, detectors...).Set
+	for b, data := range s.Buckets {
+		if err := next.LoadBucket(b, data); err != nil {
 			p.Context.TB.Fatal(err)
 		}
 	}
-	if err := next.LoadShared(p.Set.AppendShared(nil)); err != nil {
+	if err := next.LoadShared(s.Shared); err != nil {
 		p.Context.TB.Fatal(err)
 	}
 	p.Set = next
+}
+
+// Reload replaces the set by one that was loaded from its snapshot.
+func (p *Player) Reload(siteFile []byte, detectors ...detect.Detector) {
+	p.Load(p.Save(), siteFile, detectors...)
+}
+
+// Interleave feeds a recording with its streams, one for each observer and
+// kind, out of step: pick chooses among n streams which one goes on. None gets
+// further ahead of the slowest than lead, in microseconds of availability.
+// Marks come after every few records and are true: no event of a stream with
+// an earlier time follows.
+func (p *Player) Interleave(rec Recording, lead int64, pick func(n int) int) {
+	type stream struct {
+		mark event.SourceMark
+		recs Recording
+		low  []int64 // of the events from here on
+	}
+	var streams []*stream
+	for i := range rec {
+		r := &rec[i]
+		id := event.SourceMark{Type: r.Observer.Type, Name: r.Observer.Name, Realm: r.Observer.Realm, Stream: r.Kind.String()}
+		at := slices.IndexFunc(streams, func(s *stream) bool { return s.mark == id })
+		if at < 0 {
+			streams = append(streams, &stream{mark: id})
+			at = len(streams) - 1
+		}
+		streams[at].recs = append(streams[at].recs, *r)
+	}
+	for _, s := range streams {
+		s.low = make([]int64, len(s.recs)+1)
+		s.low[len(s.recs)] = s.recs[len(s.recs)-1].Available + 3600*second
+		for i := len(s.recs) - 1; i >= 0; i-- {
+			s.low[i] = min(s.low[i+1], s.recs[i].Time)
+		}
+	}
+	mark := func() {
+		m := event.Mark{Instance: "player", Full: true}
+		for _, s := range streams {
+			s.mark.Low, s.mark.Promise = s.low[len(s.low)-1-len(s.recs)], true
+			m.Sources = append(m.Sources, s.mark)
+		}
+		data, err := m.Append(nil)
+		if err != nil {
+			p.Context.TB.Fatal(err)
+		}
+		p.apply(operator.Record{Kind: event.KindMark.String(), Key: []byte("mark"), Value: data})
+	}
+	for n := 0; ; n++ {
+		slowest := int64(1<<63 - 1)
+		for _, s := range streams {
+			if len(s.recs) > 0 {
+				slowest = min(slowest, s.recs[0].Available)
+			}
+		}
+		var able []*stream
+		for _, s := range streams {
+			if len(s.recs) > 0 && s.recs[0].Available <= slowest+lead {
+				able = append(able, s)
+			}
+		}
+		if len(able) == 0 {
+			break
+		}
+		if n%50 == 0 {
+			mark()
+		}
+		s := able[pick(len(able))]
+		r := &s.recs[0]
+		s.recs = s.recs[1:]
+		s.mark.Records++
+		p.now = max(p.now, r.Available)
+		p.apply(operator.Record{Kind: r.Kind.String(), Key: r.Key, Value: r.Value})
+	}
+	mark()
+	p.streams = p.streams[:0]
+	for _, s := range streams {
+		p.streams = append(p.streams, s.mark)
+	}
+	p.Mark(true)
 }
