@@ -298,7 +298,7 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 	var waiting []due
 	for list := q.pop(low); list != nil; list = q.pop(low) {
 		for _, d := range list {
-			if !s.fire(observer, d, low, ctx) {
+			if !s.fire(observer, d, ctx) {
 				waiting = append(waiting, d)
 			}
 		}
@@ -316,9 +316,9 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 }
 
 // fire lets one timer run, unless its key is forgotten or its state waits for
-// a later time by now. It is false for a state that asks for the same time
+// a later time by now, for which its timer is set anew. It is false for a state that asks for the same time
 // again, which would never end: its timer is set by its next event.
-func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) bool {
+func (s *Set) fire(observer string, d due, ctx operator.Context) bool {
 	if d.src.states == nil || d.src.states[d.detector] == nil {
 		return true
 	}
@@ -326,7 +326,7 @@ func (s *Set) fire(observer string, d due, low int64, ctx operator.Context) bool
 		return a.Observer == observer && a.At == d.at
 	})
 	st := d.src.states[d.detector]
-	if t := st.Next(); t.Observer == observer && t.At <= low {
+	if t := st.Next(); t.Observer == observer && t.At <= d.at {
 		ctx.Touch(d.src.bucket)
 		s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
 		st.Advance(&s.env)

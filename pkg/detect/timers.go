@@ -73,12 +73,36 @@ func (q *timerQueue) pop(low int64) []due {
 		if len(list) == 0 {
 			continue
 		}
+		// A state may wait for a later time than when its timer was set. The
+		// order must be that of a set which was loaded from a snapshot, in
+		// which no timer is stale.
+		for i := range list {
+			list[i].follow(q.observer, slot)
+		}
 		slices.SortFunc(list, func(a, b due) int {
 			return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.src.key, b.src.key), cmp.Compare(a.detector, b.detector))
 		})
 		return list
 	}
 	return nil
+}
+
+// follow moves a timer to the time that its state waits for by now, where that
+// is later and in the same slot.
+func (d *due) follow(observer string, slot int64) {
+	if d.src.states == nil || d.src.states[d.detector] == nil {
+		return
+	}
+	t := d.src.states[d.detector].Next()
+	if t.Observer != observer || t.At <= d.at || t.At>>slotBits != slot {
+		return
+	}
+	for i := range d.src.armed[d.detector] {
+		if a := &d.src.armed[d.detector][i]; a.Observer == observer && a.At == d.at {
+			a.At = t.At
+		}
+	}
+	d.at = t.At
 }
 
 // slotHeap orders slots.
