@@ -55,7 +55,7 @@ func TestASnapshotIsOneCut(t *testing.T) {
 		images := map[uint64]string{} // by sequence
 		cuts := 0
 		offset := int64(0)
-		for step := range rapid.IntRange(1, 60).Draw(t, "commits") {
+		for step := range rapid.IntRange(1, 30).Draw(t, "commits") {
 			for range rapid.IntRange(0, 8).Draw(t, "records") {
 				key := "k" + strconv.Itoa(rapid.IntRange(0, 30).Draw(t, "key"))
 				r := &kgo.Record{Topic: "in", Partition: 3, Offset: offset, Key: []byte(key), Value: fmt.Appendf(nil, "%d 1", step*3)}
