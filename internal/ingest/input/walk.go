@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -21,6 +23,8 @@ type Input struct {
 	observer string
 	kind     Kind
 	options  Options
+	size     int64
+	consumed atomic.Int64
 }
 
 // Skipped is a file that is not read, and why.
@@ -34,6 +38,13 @@ func (in *Input) Name() string { return in.path }
 
 // Format is what the file holds.
 func (in *Input) Format() Format { return in.kind.Format }
+
+// Size is the length of the file in bytes when it was found.
+func (in *Input) Size() int64 { return in.size }
+
+// Consumed is how many of them the last Read has taken so far. It is safe for
+// concurrent use.
+func (in *Input) Consumed() int64 { return in.consumed.Load() }
 
 // Observer is the name of the sensor: all files of a folder have the same.
 func (in *Input) Observer() string { return in.observer }
@@ -52,18 +63,37 @@ func (in *Input) Read(ctx context.Context, sink decode.Sink) error {
 		return err
 	}
 	defer r.Close()
-	return ReadAll(ctx, r, &named{sink, in.observer})
+	// The file is read in large pieces; its own position tells how far.
+	n := &named{Sink: sink, name: in.observer, tick: func() {
+		if at, err := f.Seek(0, io.SeekCurrent); err == nil {
+			in.consumed.Store(at)
+		}
+	}}
+	in.consumed.Store(0)
+	err = ReadAll(ctx, r, n)
+	if ctx.Err() == nil {
+		in.consumed.Store(in.size)
+	}
+	return err
 }
 
 // named gives events the name of their sensor.
 type named struct {
 	decode.Sink
 	name string
+	tick func() // called now and then
+	n    uint
 }
+
+// tickEvery is how many events pass between two looks at the position.
+const tickEvery = 4096
 
 // Event implements decode.Sink.
 func (n *named) Event(e *event.Event) {
 	e.Observer.Name = n.name
+	if n.n++; n.n%tickEvery == 0 {
+		n.tick()
+	}
 	n.Sink.Event(e)
 }
 
@@ -161,7 +191,7 @@ func (w *walk) file(path, root string, asked bool) error {
 		w.skip(path, "empty")
 		return nil
 	}
-	in := &Input{path: path, options: w.options}
+	in := &Input{path: path, options: w.options, size: info.Size()}
 	in.options.Name = path
 	f, err := os.Open(path)
 	if err == nil {
