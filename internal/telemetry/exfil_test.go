@@ -79,8 +79,10 @@ func TestFirstRevisionsCountOnce(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	x := telemetry.New(reg, 10)
-	dns := alert.Alert{ID: "a", Revision: 1, Status: alert.Open, Detector: "dns-tunnel", Time: 1e15, Severity: "high", Confidence: "high",
-		Entity: alert.Entity{Type: "address", Name: "10.0.0.1"}, Source: signal.Endpoint{IP: "10.0.0.1"}, Destination: signal.Endpoint{IP: "10.53.0.53", Domain: "t.test"}}
+	dns := alert.Alert{
+		ID: "a", Revision: 1, Status: alert.Open, Detector: "dns-tunnel", Time: 1e15, Severity: "high", Confidence: "high",
+		Entity: alert.Entity{Type: "address", Name: "10.0.0.1"}, Source: signal.Endpoint{IP: "10.0.0.1"}, Destination: signal.Endpoint{IP: "10.53.0.53", Domain: "t.test"},
+	}
 	x.Alerts([]operator.Output{alertRecord(t, dns)})
 	dns.Revision = 2
 	x.Alerts([]operator.Output{alertRecord(t, dns)})

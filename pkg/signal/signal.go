@@ -51,9 +51,9 @@ const (
 
 // Signal is one detector's finding about one key.
 type Signal struct {
-	Kind     string `json:"kind"` // always "signal"
-	V        int    `json:"v"`
-	ID       string `json:"id"`
+	Kind string `json:"kind"` // always "signal"
+	V    int    `json:"v"`
+	ID   string `json:"id"`
 	// Revision counts the emissions of this id from 1. It is kept for the
 	// last ids of a key only and may start again after a long silence.
 	Revision uint64 `json:"revision"`
