@@ -86,8 +86,12 @@ func (w *world) start(service string, cfg ingest.Config, embedded bool) *running
 	w.t.Helper()
 	w.reg = prometheus.NewRegistry()
 	svc, err := ingest.New(kindOf(w.t, service), cfg, ingest.World{
-		Kafka: stream.ProducerConfig{Slot: "0", Brokers: w.brokers, Embedded: embedded},
-		Site:  w.site, Log: slog.New(slog.DiscardHandler), Registerer: w.reg,
+		Kafka: stream.ProducerConfig{
+			Slot: "0", Brokers: w.brokers, Embedded: embedded,
+			// A crashed one of the embedded broker is waited for.
+			Options: []kgo.Opt{kgo.TransactionTimeout(2 * time.Second)},
+		},
+		Site: w.site, Log: slog.New(slog.DiscardHandler), Registerer: w.reg,
 		Lag: func(stage string, lag time.Duration) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

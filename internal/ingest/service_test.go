@@ -218,9 +218,13 @@ func TestMarksAfterRestart(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "conn.log"), many(conn, 0, 100))
-	w.start("ingest-zeek", once(dir), false).wait()
+	if err := w.start("ingest-zeek", once(dir), false).wait(); err != nil {
+		t.Fatal(err)
+	}
 	put(t, filepath.Join(dir, "dns.log"), many(dns, 0, 10))
-	w.start("ingest-zeek", once(dir), false).wait()
+	if err := w.start("ingest-zeek", once(dir), false).wait(); err != nil {
+		t.Fatal(err)
+	}
 	marks := w.marks(topic.Network)
 	last := marks[len(marks)-1]
 	if len(last.Sources) != 2 || last.Sources[0].Low != (start+100-310)*1e6 || last.Sources[0].Records != 100 || last.Sources[1].Records != 10 {

@@ -301,8 +301,8 @@ func (s *Set) unchanged(f *File) bool {
 		if old.done && old.size == f.size && old.modified.Equal(f.modified) {
 			s.adopt(f, old)
 			f.waiting, f.done, f.beside = false, true, false
-			if f.print.span == input.PrefixBytes {
-				s.register(f, f.print)
+			if f.print.span == input.PrefixBytes || int64(f.print.span) == f.at.Offset {
+				s.register(f, f.print) // it is all of the beginning
 			}
 			return true
 		}
@@ -318,7 +318,7 @@ func (s *Set) adopt(f, old *File) {
 	if old.path != f.path {
 		f.order = time.Time{} // what was begun comes first
 		// A short fingerprint may be no more than a header that many have.
-		f.rotated = old.id == f.id || old.print.span == input.PrefixBytes
+		f.rotated = old.print.span == input.PrefixBytes
 	}
 	f.dirty = old.dirty || old.path != f.path || old.id != f.id
 	if f.key != "" {
@@ -334,7 +334,7 @@ func (s *Set) original(f *File, prefix []byte) *File {
 	}
 	for _, g := range s.groups {
 		for _, o := range g.files {
-			if o == f || o.reader == nil || !o.kind.Follow {
+			if o == f || o.at.Offset == 0 && o.reader == nil || !o.kind.Follow {
 				continue
 			}
 			if head, err := o.beginning(input.PrefixBytes); err == nil && bytes.HasPrefix(head, prefix) {
