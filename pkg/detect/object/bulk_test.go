@@ -219,6 +219,11 @@ func TestLate(t *testing.T) {
 	if len(final) != 1 || !final[0].Alert || value(t, &final[0], "keys").Value != 501 {
 		t.Errorf("%+v", final)
 	}
+	// Nothing waits for the end of a window that is over.
+	p.Feed(detecttest.Events(t, st, "s1", []event.Event{get(5*minute, "lake", "later", 1)}))
+	if final := p.Context.Final(); value(t, &final[0], "keys").Value != 502 {
+		t.Errorf("%+v", final)
+	}
 	// Beyond its grace it is forgotten.
 	mark(p, t0+3*hour, false, "cloudtrail")
 	for b := range p.Set.Buckets() {

@@ -285,6 +285,6 @@ func (c *cell) load(r *operator.Reader) {
 }
 
 func (c *cell) sound() bool {
-	return c.keys.sound() && c.buckets.sound(maxBuckets) && c.outside.sound(maxOutside) &&
+	return len(c.buckets.list) > 0 && c.keys.sound() && c.buckets.sound(maxBuckets) && c.outside.sound(maxOutside) &&
 		c.inside.sound(maxInside) && c.sessions.sound(maxSessions)
 }

@@ -359,10 +359,13 @@ func (v *verdict) reason(who string, names *cell, buckets, outside, inside []ent
 		fmt.Fprintf(&b, " (%s)", size(v.bytes))
 	}
 	b.WriteString(" within the hour")
-	if len(buckets) == 1 && !names.buckets.more {
+	switch n := len(buckets); {
+	case names.buckets.more:
+		fmt.Fprintf(&b, ", from %s (among them %s)", orMore(n, true, "bucket"), listed(buckets))
+	case n == 1:
 		fmt.Fprintf(&b, ", all from bucket %s", buckets[0].name)
-	} else {
-		fmt.Fprintf(&b, ", from %s (most from %s)", orMore(len(buckets), names.buckets.more, "bucket"), buckets[0].name)
+	default:
+		fmt.Fprintf(&b, ", from %s (most from %s)", orMore(n, false, "bucket"), buckets[0].name)
 	}
 	fmt.Fprintf(&b, ", class %s", sm.top())
 	if sm.top() == unclassified {
