@@ -58,6 +58,7 @@ func latenessOf(observer string, k event.Kind, webhook bool) lateness {
 			return lateness{15 * time.Second, true}
 		case event.KindWeird, event.KindHealth:
 			return lateness{5 * time.Second, true}
+		default: // tls, http, mail, transfer
 		}
 	case packet.Observer:
 		if k == event.KindConn {

@@ -219,13 +219,11 @@ func (p published) take(key, value []byte) bool {
 	}
 	h := recordHash(key, value)
 	n := p[h]
-	switch {
-	case n == 0:
+	if n == 0 {
 		return false
-	case n == 1:
+	}
+	if p[h] = n - 1; n == 1 {
 		delete(p, h)
-	default:
-		p[h] = n - 1
 	}
 	return true
 }

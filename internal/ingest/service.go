@@ -250,7 +250,9 @@ func (s *Service) close() {
 	for _, set := range s.sets {
 		set.Close()
 	}
-	s.watch.Close()
+	if err := s.watch.Close(); err != nil {
+		s.log.Debug("end of the notifications", "error", err)
+	}
 }
 
 // loop reads and commits until ctx ends or, once, nothing is left.

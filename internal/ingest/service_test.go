@@ -555,3 +555,54 @@ func TestHalfDoneCommit(t *testing.T) {
 		t.Errorf("%d events on the topic", got)
 	}
 }
+
+// The embedded broker compacts nothing: positions are rewritten and trimmed,
+// those of other services too, and still hold.
+func TestPositionsAreCompacted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	zeek, falco := t.TempDir(), t.TempDir()
+	alert := func(n int) string {
+		return fmt.Sprintf(`{"hostname":"n","priority":"Notice","rule":"r%d","time":"2026-01-05T10:00:00Z","output_fields":{}}`+"\n", n)
+	}
+	put(t, filepath.Join(falco, "falco.json"), alert(1))
+	if err := w.start("ingest-falco", once(falco), true).wait(); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(zeek, "conn.log")
+	put(t, log, many(conn, 0, 2000))
+	cfg := quick(zeek)
+	cfg.CommitInterval, cfg.CommitBytes, cfg.MarkInterval = time.Millisecond, 1000, time.Millisecond
+	r := w.start("ingest-zeek", cfg, true)
+	until(t, "events", func() bool { return w.counted("ebbwatch_ingest_events_total") >= 2000 })
+	r.stop()
+	records := func() (n int) {
+		for _, rec := range w.read(topic.Positions) {
+			if !rec.control {
+				n++
+			}
+		}
+		return n
+	}
+	before := records()
+	if before < 1002 {
+		t.Fatalf("only %d records of positions", before)
+	}
+	add(t, log, many(conn, 2000, 2010))
+	if err := w.start("ingest-zeek", once(zeek), true).wait(); err != nil {
+		t.Fatal(err)
+	}
+	if after := records(); after > 20 {
+		t.Errorf("%d records of positions, %d before", after, before)
+	}
+	add(t, filepath.Join(falco, "falco.json"), alert(2))
+	if err := w.start("ingest-falco", once(falco), true).wait(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(wantIDs("C", 0, 2010), ids(w.events(topic.Network))); d != "" {
+		t.Error(d)
+	}
+	if n := len(w.events(topic.Host)); n != 2 {
+		t.Errorf("%d alerts", n)
+	}
+}

@@ -161,8 +161,7 @@ func (r *rows) fill() error {
 	case errors.Is(err, ErrCorrupt):
 		return err
 	}
-	var file *os.PathError
-	if errors.As(err, &file) {
+	if _, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("read rows: %w", err)
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)

@@ -40,7 +40,7 @@ func open(t *testing.T, name string, data []byte, o input.Options, at input.Posi
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() { _ = r.Close() })
 	return r
 }
 
@@ -95,7 +95,7 @@ type flowRow struct {
 	LogStatus   string `parquet:"log_status"`
 }
 
-func parquetFile(t testing.TB, rows int) []byte {
+func parquetFile(t *testing.T, rows int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := parquet.NewGenericWriter[flowRow](&b, parquet.Compression(&parquet.Snappy))
@@ -255,7 +255,7 @@ func damaged(b []byte) []byte {
 	return b
 }
 
-func otherParquet(t testing.TB) []byte {
+func otherParquet(t *testing.T) []byte {
 	t.Helper()
 	type row struct{ A, B string }
 	var b bytes.Buffer
@@ -323,7 +323,7 @@ func TestGrowingFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	rec := decodetest.New(t)
 	drain := func(events int) {
 		t.Helper()

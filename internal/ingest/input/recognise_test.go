@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,12 +163,9 @@ func TestRecogniseSamples(t *testing.T) {
 				return err
 			}
 			seen++
-			for _, e := range expected {
-				if k.Format == e {
-					return nil
-				}
+			if !slices.Contains(expected, k.Format) {
+				t.Errorf("%s is recognised as %s", path, k.Format)
 			}
-			t.Errorf("%s is recognised as %s", path, k.Format)
 			return nil
 		})
 		if err != nil {
@@ -188,7 +186,7 @@ func FuzzRecognise(f *testing.F) {
 	})
 }
 
-func gzipped(t testing.TB, data []byte) []byte {
+func gzipped(t *testing.T, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -201,12 +199,12 @@ func gzipped(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-func zstded(t testing.TB, data []byte) []byte {
+func zstded(t *testing.T, data []byte) []byte {
 	t.Helper()
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	return w.EncodeAll(data, nil)
 }

@@ -59,10 +59,8 @@ func (in *Input) Read(ctx context.Context, sink decode.Sink) error {
 	}
 	r, err := Open(f, in.kind, in.options, Position{})
 	if err != nil {
-		f.Close()
-		return err
+		return errors.Join(err, f.Close())
 	}
-	defer r.Close()
 	// The file is read in large pieces; its own position tells how far.
 	n := &named{Sink: sink, name: in.observer, tick: func() {
 		if at, err := f.Seek(0, io.SeekCurrent); err == nil {
@@ -74,7 +72,7 @@ func (in *Input) Read(ctx context.Context, sink decode.Sink) error {
 	if ctx.Err() == nil {
 		in.consumed.Store(in.size)
 	}
-	return err
+	return errors.Join(err, r.Close())
 }
 
 // named gives events the name of their sensor.
@@ -196,7 +194,7 @@ func (w *walk) file(path, root string, asked bool) error {
 	f, err := os.Open(path)
 	if err == nil {
 		in.kind, err = Sniff(f, in.options)
-		f.Close()
+		_ = f.Close() // it was only read
 	}
 	switch {
 	case err != nil && asked:

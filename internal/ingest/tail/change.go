@@ -346,7 +346,7 @@ func (s *Set) original(f *File, prefix []byte) *File {
 }
 
 // register makes a file known by its beginning.
-func (s *Set) register(f *File, p print) {
+func (s *Set) register(f *File, p fingerprint) {
 	s.unregister(f)
 	if s.heads[p] == nil && s.disk[f.id] == f {
 		s.heads[p] = f
@@ -358,5 +358,5 @@ func (s *Set) unregister(f *File) {
 	if s.heads[f.head] == f {
 		delete(s.heads, f.head)
 	}
-	f.head = print{}
+	f.head = fingerprint{}
 }

@@ -31,7 +31,7 @@ type File struct {
 
 	kind   input.Kind
 	at     input.Position
-	print  print
+	print  fingerprint
 	prefix []byte // the beginning, until print covers PrefixBytes
 
 	file   *os.File // while reader is open
@@ -41,12 +41,12 @@ type File struct {
 	beside  bool // only of interest if its content is known
 	copied  bool // it waits because its content is another's
 	tried   trial
-	head    print // under which it is registered
-	more    bool  // there may be something to read
-	rotated bool  // its name is another's now
-	gone    bool  // it is not on disk any more
-	done    bool  // read to its end, and complete
-	dirty   bool  // at was not stored yet
+	head    fingerprint // under which it is registered
+	more    bool        // there may be something to read
+	rotated bool        // its name is another's now
+	gone    bool        // it is not on disk any more
+	done    bool        // read to its end, and complete
+	dirty   bool        // at was not stored yet
 	lost    time.Time
 	retry   time.Time // after an error
 }
@@ -111,7 +111,7 @@ func (f *File) open() error {
 		f.reader, err = input.Open(file, f.kind, f.set.options(f.path), f.at)
 	}
 	if err != nil {
-		file.Close()
+		_ = file.Close() // it was only read
 		return err
 	}
 	f.file = file
@@ -137,7 +137,7 @@ const retryAfter = 10 * time.Second
 
 func (f *File) close() {
 	if f.reader != nil {
-		f.reader.Close()
+		_ = f.reader.Close() // it was only read
 		f.reader, f.file = nil, nil
 	}
 }

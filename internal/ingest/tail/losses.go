@@ -10,13 +10,13 @@ import (
 // fingerprint and by inode.
 type losses struct {
 	all     map[*File]bool
-	byPrint map[print][]*File
+	byPrint map[fingerprint][]*File
 	byInode map[inode][]*File
 	spans   map[int]int // how many have a fingerprint of that length
 }
 
 func newLosses() losses {
-	return losses{map[*File]bool{}, map[print][]*File{}, map[inode][]*File{}, map[int]int{}}
+	return losses{map[*File]bool{}, map[fingerprint][]*File{}, map[inode][]*File{}, map[int]int{}}
 }
 
 func (l *losses) add(f *File) {
@@ -59,7 +59,7 @@ func (l *losses) match(id inode, prefix []byte) *File {
 		if span == 0 || span > len(prefix) {
 			continue
 		}
-		for _, old := range l.byPrint[print{span, xxhash.Sum64(prefix[:span])}] {
+		for _, old := range l.byPrint[fingerprint{span, xxhash.Sum64(prefix[:span])}] {
 			if best == nil || old.closer(best, id) {
 				best = old
 			}

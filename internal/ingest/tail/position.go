@@ -62,16 +62,16 @@ func hashText(h uint64) string {
 
 func parseHash(s string) (uint64, error) { return strconv.ParseUint(s, 16, 64) }
 
-// print is a fingerprint.
-type print struct {
+// fingerprint is the beginning of a content, as far as it was read.
+type fingerprint struct {
 	span int
 	hash uint64
 }
 
-func printOf(b []byte) print { return print{len(b), xxhash.Sum64(b)} }
+func printOf(b []byte) fingerprint { return fingerprint{len(b), xxhash.Sum64(b)} }
 
 // matches reports whether content that begins with prefix may be the one that
 // the fingerprint was taken of.
-func (p print) matches(prefix []byte) bool {
+func (p fingerprint) matches(prefix []byte) bool {
 	return p.span > 0 && len(prefix) >= p.span && xxhash.Sum64(prefix[:p.span]) == p.hash
 }

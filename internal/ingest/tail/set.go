@@ -47,9 +47,9 @@ type Set struct {
 	log *slog.Logger
 	now time.Time // of the last scan
 
-	disk   map[inode]*File // what is there
-	losses losses          // positions whose file is not there
-	heads  map[print]*File // what is there, by its whole beginning
+	disk   map[inode]*File       // what is there
+	losses losses                // positions whose file is not there
+	heads  map[fingerprint]*File // what is there, by its whole beginning
 	keys   map[string]*File
 	groups []*Group
 	byName map[[2]string]*Group
@@ -67,7 +67,7 @@ type Set struct {
 // New returns a set without files.
 func New(cfg Config, log *slog.Logger) *Set {
 	return &Set{
-		cfg: cfg, log: log, disk: map[inode]*File{}, losses: newLosses(), heads: map[print]*File{},
+		cfg: cfg, log: log, disk: map[inode]*File{}, losses: newLosses(), heads: map[fingerprint]*File{},
 		keys: map[string]*File{}, byName: map[[2]string]*Group{}, folders: map[string]bool{},
 	}
 }
@@ -81,7 +81,7 @@ func (s *Set) Load(p Position, now time.Time) {
 	f := &File{
 		set: s, key: p.Key, id: inode{p.Device, p.Inode}, path: p.Name, size: p.Size, modified: time.Unix(0, p.Modified), done: p.Done, lost: now,
 		at:    input.Position{Offset: p.Offset, Line: p.Line, Records: p.Records, Header: []byte(p.Header)},
-		print: print{p.Span, hash},
+		print: fingerprint{p.Span, hash},
 	}
 	s.keys[p.Key] = f
 	s.losses.add(f)

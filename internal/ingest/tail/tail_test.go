@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,8 @@ type follower struct {
 	limit   int // records a turn, 0: all
 }
 
-func follow(t testing.TB, cfg tail.Config) *follower {
-	t.Helper()
+func follow(tb testing.TB, cfg tail.Config) *follower {
+	tb.Helper()
 	if cfg.Settle == 0 {
 		cfg.Settle = settle
 	}
@@ -58,9 +59,9 @@ func follow(t testing.TB, cfg tail.Config) *follower {
 	if cfg.Observer == nil {
 		cfg.Observer = func(string, string) string { return "sensor" }
 	}
-	f := &follower{t: t, cfg: cfg, now: time.Now(), stored: map[string]tail.Position{}}
+	f := &follower{t: tb, cfg: cfg, now: time.Now(), stored: map[string]tail.Position{}}
 	f.start()
-	t.Cleanup(func() { f.set.Close() })
+	tb.Cleanup(func() { f.set.Close() })
 	return f
 }
 
@@ -246,43 +247,43 @@ func (w *writer) copyTruncate(to string) {
 }
 
 // compress replaces a file by its compressed form, as gzip does.
-func compress(t testing.TB, path string) {
-	t.Helper()
-	put(t, path+".gz", gzipped(t, read(t, path)))
+func compress(tb testing.TB, path string) {
+	tb.Helper()
+	put(tb, path+".gz", gzipped(tb, read(tb, path)))
 	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func gzipped(t testing.TB, data []byte) []byte {
-	t.Helper()
+func gzipped(tb testing.TB, data []byte) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	if _, err := z.Write(data); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
 
-func read(t testing.TB, path string) []byte {
-	t.Helper()
+func read(tb testing.TB, path string) []byte {
+	tb.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
 
-func put(t testing.TB, path string, data []byte) {
-	t.Helper()
+func put(tb testing.TB, path string, data []byte) {
+	tb.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -345,9 +346,11 @@ func TestRotations(t *testing.T) {
 // every line once, in order.
 func TestAnySequence(t *testing.T) {
 	t.Parallel()
+	base, runs := t.TempDir(), 0
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
+		runs++
+		dir := filepath.Join(base, strconv.Itoa(runs))
+		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		w := &writer{t: t, path: filepath.Join(dir, "conn.log"), tsv: rapid.Bool().Draw(rt, "tsv")}
