@@ -332,16 +332,16 @@ func (p *Player) apply(r operator.Record) {
 
 // Snapshot is the encoded state of a set.
 type Snapshot struct {
-	Buckets [][]byte
-	Shared  []byte
+	Buckets []string
+	Shared  string
 }
 
 // Save encodes the state of the set.
 func (p *Player) Save() (s Snapshot) {
 	for b := range p.Set.Buckets() {
-		s.Buckets = append(s.Buckets, p.Set.AppendBucket(nil, b))
+		s.Buckets = append(s.Buckets, string(p.Set.AppendBucket(nil, b)))
 	}
-	s.Shared = p.Set.AppendShared(nil)
+	s.Shared = string(p.Set.AppendShared(nil))
 	return s
 }
 
@@ -349,11 +349,11 @@ func (p *Player) Save() (s Snapshot) {
 func (p *Player) Load(s Snapshot, siteFile []byte, detectors ...detect.Detector) {
 	next := NewPlayer(p.Context.TB, siteFile, detectors...).Set
 	for b, data := range s.Buckets {
-		if err := next.LoadBucket(b, data); err != nil {
+		if err := next.LoadBucket(b, []byte(data)); err != nil {
 			p.Context.TB.Fatal(err)
 		}
 	}
-	if err := next.LoadShared(s.Shared); err != nil {
+	if err := next.LoadShared([]byte(s.Shared)); err != nil {
 		p.Context.TB.Fatal(err)
 	}
 	p.Set = next

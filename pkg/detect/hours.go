@@ -87,7 +87,7 @@ func (h *Hours[T]) At(subject string, t, low int64) (w *Hour[T], made bool) {
 }
 
 // Find returns the window of a subject that holds an event time, nil if there
-// is none.
+// is none. Like At, it is meant for an event that changes the window.
 func (h *Hours[T]) Find(subject string, t int64) *Hour[T] {
 	w := h.newest[subject]
 	for w != nil && t < w.Start {
@@ -96,6 +96,7 @@ func (h *Hours[T]) Find(subject string, t int64) *Hour[T] {
 	if w == nil || t >= w.End {
 		return nil
 	}
+	w.told = false
 	return w
 }
 
