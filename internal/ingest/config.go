@@ -127,6 +127,11 @@ func (c *Config) Validate() error {
 			bad(key+".lateness", "is negative")
 		}
 	}
+	if len(c.Paths) > 0 {
+		if other, ok := seen[(&Source{Paths: c.Paths, Name: c.Name}).id()]; ok {
+			bad("paths", "have the same name or first path as sources[%d]", other)
+		}
+	}
 	for _, d := range []struct {
 		key   string
 		value time.Duration

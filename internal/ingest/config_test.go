@@ -71,12 +71,13 @@ func TestValidateNamesAllProblems(t *testing.T) {
 		{Name: "b", Paths: []string{"", "[", "/x"}, Format: "syslog", Columns: "${nonsense}", Lateness: -1},
 		{Name: "b", Paths: []string{"/y"}},
 	}
+	c.Paths, c.Name = []string{"/z"}, "b"
 	c.CommitInterval, c.PollInterval, c.FinishAfter = time.Minute, 0, -1
 	c.MaxLine, c.Webhook.Queue, c.Webhook.Listen, c.Webhook.Name = 0, -1, "nowhere", ""
 	err := c.Validate()
 	for _, key := range []string{
 		"sources[0].paths: ", "sources[1].paths[0]: ", "sources[1].paths[1]: ", "sources[1].format: ", "sources[1].columns: ", "sources[1].lateness: ",
-		"sources[2]: ", "commit_interval: ", "poll_interval: ", "finish_after: ", "max_line: ", "webhook.queue: ", "webhook.listen: ", "webhook.name: ",
+		"sources[2]: ", "paths: ", "commit_interval: ", "poll_interval: ", "finish_after: ", "max_line: ", "webhook.queue: ", "webhook.listen: ", "webhook.name: ",
 	} {
 		if err == nil || !strings.Contains("\n"+err.Error(), "\n"+key) {
 			t.Errorf("no problem of %s in:\n%v", key, err)

@@ -27,7 +27,7 @@ import (
 
 // world is a broker and what services need.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *kfake.Cluster
 	brokers []string
 	site    *site.Site
@@ -37,30 +37,30 @@ type world struct {
 	lag map[string]time.Duration
 }
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(c.Close)
-	w := &world{t: t, cluster: c, brokers: c.ListenAddrs(), site: site.Default(), lag: map[string]time.Duration{}}
+	tb.Cleanup(c.Close)
+	w := &world{t: tb, cluster: c, brokers: c.ListenAddrs(), site: site.Default(), lag: map[string]time.Duration{}}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer cl.Close()
 	if _, err := topic.Ensure(context.Background(), kadm.NewClient(cl), true); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w
 }
 
-func kindOf(t *testing.T, service string) ingest.Kind {
-	t.Helper()
+func kindOf(tb testing.TB, service string) ingest.Kind {
+	tb.Helper()
 	k, ok := ingest.KindOf(service)
 	if !ok {
-		t.Fatalf("no service %s", service)
+		tb.Fatalf("no service %s", service)
 	}
 	return k
 }
@@ -76,7 +76,7 @@ func quick(paths ...string) ingest.Config {
 
 // running is a service in a goroutine.
 type running struct {
-	t      *testing.T
+	t      testing.TB
 	svc    *ingest.Service
 	cancel context.CancelFunc
 	done   chan error
@@ -254,13 +254,13 @@ func (w *world) counted(name string) (sum float64) {
 	return sum
 }
 
-func put(t *testing.T, path string, data string) {
-	t.Helper()
+func put(tb testing.TB, path string, data string) {
+	tb.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

@@ -2,15 +2,11 @@ package ingest_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
@@ -392,217 +387,5 @@ func TestKeys(t *testing.T) {
 	slices.Sort(keys)
 	if d := cmp.Diff([]string{"lab|10.0.0.1", "prod|10.0.0.1"}, keys); d != "" {
 		t.Error(d)
-	}
-}
-
-// Alerts over HTTP are answered once they are committed.
-func TestWebhook(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	cfg := quick()
-	cfg.Sources = nil
-	cfg.Webhook.Listen, cfg.Webhook.Token, cfg.Webhook.Name = "127.0.0.1:0", "secret", "falco"
-	r := w.start("ingest-falco", cfg, false)
-	<-r.svc.Ready()
-	url := "http://" + r.svc.WebhookAddr()
-	post := func(body, token string) int {
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(body))
-		if err != nil {
-			t.Error(err)
-			return 0
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Error(err)
-			return 0
-		}
-		defer res.Body.Close()
-		_, _ = io.Copy(io.Discard, res.Body)
-		return res.StatusCode
-	}
-	alert := func(n int) string {
-		return fmt.Sprintf(`{"hostname":"n","priority":"Notice","rule":"r","time":"2026-01-05T10:00:00.%09dZ","output_fields":{"proc.name":"scp"}}`, n)
-	}
-	var wg sync.WaitGroup
-	for n := range 50 {
-		wg.Go(func() {
-			if status := post(alert(n), "secret"); status != http.StatusOK {
-				t.Errorf("status %d", status)
-			}
-		})
-	}
-	wg.Wait()
-	// 200 means committed: whoever looks now sees them all.
-	if got := len(w.events(topic.Host)); got != 50 {
-		t.Errorf("%d events after 50 answers", got)
-	}
-	for body, want := range map[string]int{
-		"{broken": http.StatusBadRequest, "10:00:00.000000001: Notice text form": http.StatusBadRequest, "": http.StatusOK,
-	} {
-		if status := post(body, "secret"); status != want {
-			t.Errorf("%q: status %d, want %d", body, status, want)
-		}
-	}
-	if status := post(alert(99), "wrong"); status != http.StatusUnauthorized {
-		t.Errorf("wrong token: status %d", status)
-	}
-	dead := 0
-	for _, rec := range w.read(topic.DeadLetter) {
-		if !rec.control {
-			dead++
-		}
-	}
-	if dead != 2 {
-		t.Errorf("%d dead letters", dead)
-	}
-	r.stop()
-	if marks := w.marks(topic.Host); len(marks) == 0 || !marks[len(marks)-1].Closing || marks[len(marks)-1].Sources[0].Promise {
-		t.Errorf("marks %+v", marks)
-	}
-}
-
-// A commit that fails is answered with 503, and the service ends.
-func TestWebhookWithoutCommit(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	cfg := quick()
-	cfg.Sources = nil
-	cfg.Webhook.Listen = "127.0.0.1:0"
-	cfg.MarkInterval = time.Hour
-	r := w.start("ingest-falco", cfg, false)
-	<-r.svc.Ready()
-	until(t, "the first mark", func() bool { return len(w.marks(topic.Host)) > 0 })
-	w.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		w.cluster.KeepControl()
-		res := req.ResponseKind().(*kmsg.EndTxnResponse)
-		res.ErrorCode = kerr.UnknownServerError.Code
-		return res, nil, true
-	})
-	res, err := http.Post("http://"+r.svc.WebhookAddr(), "application/json",
-		strings.NewReader(`{"hostname":"n","priority":"Notice","rule":"r","time":"2026-01-05T10:00:00Z","output_fields":{}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("status %d", res.StatusCode)
-	}
-	if err := r.wait(); err == nil {
-		t.Error("the service goes on after a commit of unknown outcome")
-	}
-}
-
-// On the embedded broker a commit can be half done after a kill: events
-// without their positions. They are read again and not written again.
-func TestHalfDoneCommit(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	log := filepath.Join(dir, "conn.log")
-	put(t, log, many(conn, 0, 80))
-	// What the service will write of the lines that the broker is killed in.
-	whole := newWorld(t)
-	if err := whole.start("ingest-zeek", once(dir), true).wait(); err != nil {
-		t.Fatal(err)
-	}
-	var published []*kgo.Record
-	for _, rec := range whole.read(topic.Network) {
-		var e event.Event
-		if rec.kind != "conn" || event.Decode(rec.value, &e) != nil || len(e.ID) < 3 || e.ID < "C50" {
-			continue
-		}
-		published = append(published, &kgo.Record{Topic: rec.topic, Partition: rec.partition, Key: []byte(rec.key), Value: rec.value})
-	}
-	if len(published) != 30 {
-		t.Fatalf("%d records", len(published))
-	}
-
-	w := newWorld(t)
-	put(t, log, many(conn, 0, 50))
-	r := w.start("ingest-zeek", quick(dir), true)
-	until(t, "events", func() bool { return len(w.events(topic.Network)) == 50 })
-	w.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		res := req.ResponseKind().(*kmsg.EndTxnResponse)
-		res.ErrorCode = kerr.UnknownServerError.Code
-		return res, nil, true
-	})
-	add(t, log, many(conn, 50, 80))
-	if err := r.wait(); err == nil {
-		t.Fatal("the commit did not fail")
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	if err := cl.ProduceSync(context.Background(), published...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	add(t, log, many(conn, 80, 90))
-	r = w.start("ingest-zeek", quick(dir), true)
-	until(t, "the rest", func() bool { return w.counted("ebbwatch_ingest_events_total") >= 40 })
-	r.stop()
-	if n := w.counted("ebbwatch_ingest_suppressed_total"); n != 30 {
-		t.Errorf("%v events suppressed", n)
-	}
-	got := 0
-	for _, rec := range w.read(topic.Network) {
-		if !rec.control && rec.kind != "mark" {
-			got++
-		}
-	}
-	if got != 90 {
-		t.Errorf("%d events on the topic", got)
-	}
-}
-
-// The embedded broker compacts nothing: positions are rewritten and trimmed,
-// those of other services too, and still hold.
-func TestPositionsAreCompacted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	zeek, falco := t.TempDir(), t.TempDir()
-	alert := func(n int) string {
-		return fmt.Sprintf(`{"hostname":"n","priority":"Notice","rule":"r%d","time":"2026-01-05T10:00:00Z","output_fields":{}}`+"\n", n)
-	}
-	put(t, filepath.Join(falco, "falco.json"), alert(1))
-	if err := w.start("ingest-falco", once(falco), true).wait(); err != nil {
-		t.Fatal(err)
-	}
-	log := filepath.Join(zeek, "conn.log")
-	put(t, log, many(conn, 0, 2000))
-	cfg := quick(zeek)
-	cfg.CommitInterval, cfg.CommitBytes, cfg.MarkInterval = time.Millisecond, 1000, time.Millisecond
-	r := w.start("ingest-zeek", cfg, true)
-	until(t, "events", func() bool { return w.counted("ebbwatch_ingest_events_total") >= 2000 })
-	r.stop()
-	records := func() (n int) {
-		for _, rec := range w.read(topic.Positions) {
-			if !rec.control {
-				n++
-			}
-		}
-		return n
-	}
-	before := records()
-	if before < 1002 {
-		t.Fatalf("only %d records of positions", before)
-	}
-	add(t, log, many(conn, 2000, 2010))
-	if err := w.start("ingest-zeek", once(zeek), true).wait(); err != nil {
-		t.Fatal(err)
-	}
-	if after := records(); after > 20 {
-		t.Errorf("%d records of positions, %d before", after, before)
-	}
-	add(t, filepath.Join(falco, "falco.json"), alert(2))
-	if err := w.start("ingest-falco", once(falco), true).wait(); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(wantIDs("C", 0, 2010), ids(w.events(topic.Network))); d != "" {
-		t.Error(d)
-	}
-	if n := len(w.events(topic.Host)); n != 2 {
-		t.Errorf("%d alerts", n)
 	}
 }

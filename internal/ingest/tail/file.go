@@ -169,6 +169,7 @@ func (f *File) finish(err error, sink decode.Sink) {
 	f.close()
 	f.more = false
 	f.done = true
+	f.prefix = nil
 	f.group.remove(f)
 	f.set.touched = append(f.set.touched, f)
 	if f.gone {

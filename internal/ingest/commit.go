@@ -1,0 +1,143 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ebbwatch/ebbwatch/internal/ingest/tail"
+	"github.com/ebbwatch/ebbwatch/internal/stream"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+)
+
+// fullMark is how often a mark speaks of all sources.
+const fullMark = 30 * time.Second
+
+// commitIfDue commits what was read when it is time, and marks what has
+// changed.
+func (s *Service) commitIfDue(ctx context.Context, now time.Time, worked bool) error {
+	full := now.Sub(s.lastFull) >= fullMark
+	mark := full || now.Sub(s.lastMark) >= s.cfg.MarkInterval
+	reason := ""
+	switch {
+	case s.txn.open && s.txn.bytes >= s.cfg.CommitBytes:
+		reason = "size"
+	case s.txn.open && now.Sub(s.txn.began) >= s.cfg.CommitInterval:
+		reason = "interval"
+	case s.txn.open && !worked && s.cfg.Once:
+		return nil // the closing mark comes
+	case !s.txn.open && mark && (full || s.marks.pending()):
+		reason = "mark"
+	default:
+		return nil
+	}
+	return s.commit(ctx, now, reason, mark, full, false)
+}
+
+// commit writes positions and the mark, and commits. It does not heed the end
+// of ctx.
+func (s *Service) commit(ctx context.Context, now time.Time, reason string, mark, full, closing bool) error {
+	ctx = context.WithoutCancel(ctx)
+	s.txn.now = now
+	if !s.txn.begin(ctx) {
+		return s.txn.err
+	}
+	at := now.UnixMicro()
+	for i, set := range s.sets {
+		source := s.sources[i].id()
+		var err error
+		set.Positions(func(p tail.Position) {
+			if err == nil {
+				err = s.book.file(ctx, source, p, at)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for _, key := range set.Forgotten(now) {
+			s.book.forget(ctx, source, key)
+		}
+	}
+	if s.txn.embedded {
+		// A closing commit leaves nothing half done behind it.
+		ends := stored{At: at, Ends: s.txn.ends}
+		if closing {
+			ends.Ends = nil
+		}
+		if err := s.book.put(ctx, "ends", ends); err != nil {
+			return err
+		}
+	}
+	if mark {
+		if err := s.mark(ctx, now, full, closing); err != nil {
+			return err
+		}
+	}
+	err := s.producer.Commit(ctx)
+	s.txn.open, s.txn.bytes = false, 0
+	if err != nil {
+		return err
+	}
+	took := time.Since(now)
+	s.metrics.commits.WithLabelValues(reason).Inc()
+	s.metrics.commitTime.Observe(took.Seconds())
+	s.answer(nil)
+	s.lag(now)
+	if s.txn.embedded && s.book.written > compactAfter && !closing {
+		return s.book.compact(ctx)
+	}
+	return nil
+}
+
+// mark writes the mark to every partition, as the last records of the
+// transaction.
+func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) error {
+	m := event.Mark{Instance: s.kind.Service + "/" + s.world.Kafka.Slot, Closing: closing}
+	s.marks.mark(&m, full)
+	raw, err := s.marks.append(nil)
+	if err != nil {
+		return fmt.Errorf("streams: %w", err)
+	}
+	if err := s.book.put(ctx, "streams", stored{At: now.UnixMicro(), Streams: raw}); err != nil {
+		return err
+	}
+	value, err := m.Append(nil)
+	if err != nil {
+		return fmt.Errorf("mark: %w", err)
+	}
+	for p := range s.partitions {
+		s.txn.produce(ctx, stream.Record{
+			Topic: s.kind.Topic, Partition: p, Kind: event.KindMark.String(), V: event.Version, Key: []byte(m.Instance), Value: value,
+		})
+	}
+	s.lastMark = now
+	if full {
+		s.lastFull = now
+	}
+	s.metrics.unmarked.Add(float64(s.marks.unmarked))
+	s.marks.unmarked = 0
+	return nil
+}
+
+// lag tells how far the newest event lies behind.
+func (s *Service) lag(now time.Time) {
+	newest := s.marks.newest()
+	if newest == 0 {
+		return
+	}
+	s.metrics.newest.Set(float64(newest) / 1e6)
+	if s.world.Lag != nil {
+		s.world.Lag(s.kind.Stage, now.Sub(time.UnixMicro(newest)))
+	}
+}
+
+// drain takes the requests that wait, and commits a last time.
+func (s *Service) drain(ctx context.Context) error {
+	s.txn.now = time.Now()
+	for s.receive() {
+	}
+	if s.txn.err != nil {
+		return s.txn.err
+	}
+	return s.commit(ctx, time.Now(), "drain", true, true, true)
+}
