@@ -285,10 +285,10 @@ func (e *Engine) rebuildAfter(touched []sealed, why error) error {
 }
 
 // trimState deletes what no snapshot needs from a partition of the state topic
-// of the embedded broker, where nothing is compacted. It is not waited for: a
-// failure costs space until the next time.
+// of the embedded broker, where nothing is compacted. Only the end of Run waits
+// for it: a failure costs space until the next time.
 func (e *Engine) trimState(part int32, to int64) {
-	go func() {
+	e.trims.Go(func() {
 		ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 		defer cancel()
 		var offsets kadm.Offsets
@@ -300,5 +300,5 @@ func (e *Engine) trimState(part int32, to int64) {
 		if err != nil && ctx.Err() == nil {
 			e.log.Warn("trim state", "partition", part, "error", err)
 		}
-	}()
+	})
 }

@@ -34,6 +34,12 @@
 // predecessor's transaction. On the embedded broker the id is fresh at every
 // start: after a kill of that broker an old one is unusable.
 //
+// A slot is also a static member of the group, so that a restart takes over the
+// partitions of its predecessor without a rebalance. On the embedded broker
+// nothing else works: a dynamic member whose connection dies while its join
+// waits for others never expires there, and its partitions are never consumed
+// again. A drained member leaves the group explicitly.
+//
 // Control records (the markers of transactions) are consumed as well. They
 // yield nothing, but they make the position exact: C−1 is always an offset
 // that was seen, and an idle partition's C is its end.

@@ -40,6 +40,8 @@ type Engine struct {
 
 	orphans []tp // got records without having a worker
 
+	trims sync.WaitGroup
+
 	produceErr atomic.Pointer[error]      // of the current transaction
 	client     atomic.Pointer[kgo.Client] // the session's, once it exists
 
@@ -251,6 +253,29 @@ func (e *Engine) loop(ctx context.Context) error {
 	}
 }
 
+// settled waits until the workers have taken note of the last commit and what
+// they trim is trimmed.
+func (e *Engine) settled(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, w := range e.list() {
+			noted := make(chan struct{})
+			if w.send(message{noted: noted}) {
+				select {
+				case <-noted:
+				case <-w.ctx.Done():
+				}
+			}
+		}
+		e.trims.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
 // cycle begins a transaction and polls into it until it is time to commit.
 // abort is why the transaction must not be committed.
 func (e *Engine) cycle(ctx context.Context) (abort error, err error) {
@@ -415,6 +440,9 @@ func (e *Engine) stop(err error) {
 		}
 	}
 	e.session.AllowRebalance()
+	if err == nil {
+		e.settled(ctx)
+	}
 	left := cl.LeaveGroupContext(ctx)
 	if id := e.instanceID(); id != "" && err == nil {
 		// A static member does not leave by itself. After a failure it

@@ -26,8 +26,8 @@ func TestAbortsRebuildFromTheLog(t *testing.T) {
 			w := newWorld(t, 2)
 			w.cfg.Embedded = embedded
 			var n atomic.Int64
-			w.cluster.ControlKey(int16(kmsg.TxnOffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-				w.cluster.KeepControl()
+			w.inject().ControlKey(int16(kmsg.TxnOffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				w.inject().KeepControl()
 				if n.Add(1)%4 != 0 {
 					return nil, nil, false
 				}
@@ -67,12 +67,13 @@ func TestALostOutputAborts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	var n atomic.Int64
+	var over atomic.Bool
 	outID := w.topicID("out")
-	w.cluster.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		w.cluster.KeepControl()
+	w.inject().ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.inject().KeepControl()
 		req := kreq.(*kmsg.ProduceRequest)
 		for _, rt := range req.Topics {
-			if (rt.Topic != "out" && rt.TopicID != outID) || n.Add(1)%5 != 3 {
+			if (rt.Topic != "out" && rt.TopicID != outID) || over.Load() || n.Add(1)%5 != 3 {
 				continue
 			}
 			resp := req.ResponseKind().(*kmsg.ProduceResponse)
@@ -102,6 +103,7 @@ func TestALostOutputAborts(t *testing.T) {
 		t.Errorf("only %d produce requests", n.Load())
 	}
 	i.drain()
+	over.Store(true)
 	w.check(w.storedEpochs())
 }
 
@@ -111,8 +113,8 @@ func TestUnknownOutcomeEndsTheProcess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	var n atomic.Int64
-	w.cluster.ControlKey(int16(kmsg.EndTxn), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		w.cluster.KeepControl()
+	w.inject().ControlKey(int16(kmsg.EndTxn), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.inject().KeepControl()
 		if !kreq.(*kmsg.EndTxnRequest).Commit || n.Add(1) != 6 {
 			return nil, nil, false
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -164,35 +165,81 @@ func (c *counter) LoadShared(data []byte) error { return json.Unmarshal(data, &c
 // world is a broker with the test's topics.
 type world struct {
 	t       *testing.T
-	cluster *kfake.Cluster
+	cluster *kfake.Cluster // nil on a real one
+	addrs   []string
 	cl      *kgo.Client
 	adm     *kadm.Client
 	cfg     Config
 	parts   int32
 }
 
+// brokers of a real cluster, where group.min.session.timeout.ms is at most
+// 1000. Its topics in, out, state, … are deleted and created for every test.
+var realBrokers = flag.String("brokers", "", "run on this Kafka (host:port) instead of kfake; use -parallel 1")
+
 func newWorld(t *testing.T, inputParts int32, opts ...kfake.Opt) *world {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{
-		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond),
-		kfake.SeedTopics(inputParts, "in"), kfake.SeedTopics(1, "in2"), kfake.SeedTopics(1, "out", "dead"), kfake.SeedTopics(inputParts, "state"), kfake.SeedTopics(inputParts+1, "state2"),
-	}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
+	w := &world{t: t, parts: inputParts}
+	if *realBrokers != "" {
+		w.addrs = []string{*realBrokers}
+	} else {
+		c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		w.cluster, w.addrs = c, c.ListenAddrs()
 	}
-	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(partitioner()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(partitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	return &world{
-		t: t, cluster: c, cl: cl, adm: kadm.NewClient(cl), parts: inputParts,
-		cfg: Config{
-			Service: "test", Slot: "0", Brokers: c.ListenAddrs(), Inputs: []string{"in"}, State: "state", Outputs: []string{"out"}, DeadLetter: "dead",
-			CommitInterval: 20 * time.Millisecond, SnapshotCycle: 60 * time.Millisecond, PartBytes: 48, DrainTimeout: 1500 * time.Millisecond, StallTimeout: 10 * time.Second,
-		},
+	w.cl, w.adm = cl, kadm.NewClient(cl)
+	w.createTopics()
+	w.cfg = Config{
+		Service: "test", Slot: "0", Brokers: w.addrs, Inputs: []string{"in"}, State: "state", Outputs: []string{"out"}, DeadLetter: "dead",
+		CommitInterval: 20 * time.Millisecond, SnapshotCycle: 60 * time.Millisecond, PartBytes: 48, DrainTimeout: 1500 * time.Millisecond, StallTimeout: 10 * time.Second,
 	}
+	return w
+}
+
+func (w *world) createTopics() {
+	w.t.Helper()
+	ctx := context.Background()
+	topics := map[string]int32{"in": w.parts, "in2": 1, "out": 1, "dead": 1, "state": w.parts, "state2": w.parts + 1}
+	if *realBrokers != "" {
+		for began := time.Now(); ; time.Sleep(200 * time.Millisecond) { // an instance of the last test may still be a member
+			res, err := w.adm.DeleteGroups(ctx, "test")
+			if err == nil {
+				err = res["test"].Err
+			}
+			if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
+				break
+			}
+			if time.Since(began) > 20*time.Second {
+				w.t.Fatal(err)
+			}
+		}
+		if _, err := w.adm.DeleteTopics(ctx, slices.Collect(maps.Keys(topics))...); err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+	}
+	for name, n := range topics {
+		if _, err := w.adm.CreateTopic(ctx, n, 1, nil, name); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// inject is the broker where answers can be forged.
+func (w *world) inject() *kfake.Cluster {
+	w.t.Helper()
+	if w.cluster == nil {
+		w.t.Skip("needs kfake")
+	}
+	return w.cluster
 }
 
 // instance is a supervised process: an engine that is started again when it
@@ -416,7 +463,7 @@ func (w *world) produce(rs ...*kgo.Record) {
 // when it is aborted, records that nobody must see.
 func (w *world) feedTxn(rng *rand.Rand, p int32, n int, clock *int64, commit bool) {
 	w.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.RecordPartitioner(partitioner()), kgo.TransactionalID("feed"+strconv.Itoa(rng.Int())))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(partitioner()), kgo.TransactionalID("feed"+strconv.Itoa(rng.Int())))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -456,7 +503,7 @@ func (w *world) readAll(topic string) []*kgo.Record {
 	for p := range details[topic].Partitions {
 		from[tp{topic, p}] = -1
 	}
-	conn := connection{service: "test-read", brokers: w.cluster.ListenAddrs(), log: slog.New(slog.DiscardHandler)}
+	conn := connection{service: "test-read", brokers: w.addrs, log: slog.New(slog.DiscardHandler)}
 	var rs []*kgo.Record
 	err = conn.readToEnd(context.Background(), from, 10*time.Second, func(r *kgo.Record) error { rs = append(rs, r); return nil })
 	if err != nil {

@@ -81,12 +81,14 @@ type headerKey struct {
 }
 
 // message is what the engine sends to a worker: records, or a seal, or the
-// news that the sealed transaction has committed.
+// news that the sealed transaction has committed, or the question whether all
+// of these are done.
 type message struct {
 	records   []*kgo.Record
 	seal      bool
 	full      time.Time // of a seal: a whole snapshot until then; zero: as usual
 	committed bool
+	noted     chan<- struct{} // closed once all before it is done
 }
 
 // sealed is a worker's part in a transaction.
@@ -163,6 +165,8 @@ func (w *worker) run(at assignment) {
 				w.reply <- w.seal(m.full)
 			case m.committed:
 				w.settle()
+			case m.noted != nil:
+				close(m.noted)
 			}
 		}
 	}
