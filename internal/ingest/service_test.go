@@ -90,8 +90,8 @@ func TestFailedCommits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := t.TempDir()
-	put(t, filepath.Join(dir, "conn.log"), many(conn, 0, 3000))
-	put(t, filepath.Join(dir, "dns.log.gz"), zipped(t, many(dns, 0, 3000)))
+	put(t, filepath.Join(dir, "conn.log"), many(conn, 0, 1000))
+	put(t, filepath.Join(dir, "dns.log.gz"), zipped(t, many(dns, 0, 1000)))
 	var ends atomic.Int64
 	w.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		w.cluster.KeepControl()
@@ -104,7 +104,7 @@ func TestFailedCommits(t *testing.T) {
 		return res, nil, true
 	})
 	cfg := quick(dir)
-	cfg.CommitBytes = 100 << 10
+	cfg.CommitBytes = 60 << 10
 	cfg.Once = true
 	failed := 0
 	for tries := 0; ; tries++ {
@@ -119,7 +119,7 @@ func TestFailedCommits(t *testing.T) {
 	if failed == 0 {
 		t.Error("no commit failed")
 	}
-	if d := cmp.Diff(append(wantIDs("C", 0, 3000), wantIDs("D", 0, 3000)...), sortedByLetter(ids(w.events(topic.Network)))); d != "" {
+	if d := cmp.Diff(append(wantIDs("C", 0, 1000), wantIDs("D", 0, 1000)...), sortedByLetter(ids(w.events(topic.Network)))); d != "" {
 		t.Error(d)
 	}
 }
@@ -240,7 +240,7 @@ func TestCatchingUpInOrder(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
 	for hour := range 4 {
-		from, to := hour*3600, (hour+1)*3600
+		from, to := hour*900, (hour+1)*900
 		every := func(line func(int) string, step int) string {
 			var b strings.Builder
 			for n := from; n < to; n += step {
@@ -249,7 +249,7 @@ func TestCatchingUpInOrder(t *testing.T) {
 			return b.String()
 		}
 		put(t, filepath.Join(dir, "2026-01-05", fmt.Sprintf("conn.%02d.log.gz", hour)), zipped(t, every(conn, 1)))
-		put(t, filepath.Join(dir, "2026-01-05", fmt.Sprintf("dns.%02d.log.gz", hour)), zipped(t, every(dns, 50)))
+		put(t, filepath.Join(dir, "2026-01-05", fmt.Sprintf("dns.%02d.log.gz", hour)), zipped(t, every(dns, 30)))
 	}
 	cfg := once(dir)
 	if err := w.start("ingest-zeek", cfg, false).wait(); err != nil {
@@ -280,10 +280,10 @@ func TestCatchingUpInOrder(t *testing.T) {
 			worst = max(worst, c-d, d-c)
 		}
 	}
-	if n != 4*3600+4*72 {
+	if n != 4*900+4*30 {
 		t.Errorf("%d events", n)
 	}
-	if worst > 10*60*1e6 {
+	if worst > 5*60*1e6 {
 		t.Errorf("the logs are up to %d s apart", worst/1e6)
 	}
 }
