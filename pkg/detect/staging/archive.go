@@ -1,24 +1,32 @@
 package staging
 
 import (
-	"fmt"
-	"math"
+	"cmp"
+	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
-	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
+	"github.com/ebbwatch/ebbwatch/pkg/window"
 )
 
 // Bounds of a host's state.
 const (
-	maxSubjects = 64
-	maxEvidence = 6
-	// grace is how long a window waits for late records after its end.
-	grace = 5 * 60 * 1_000_000
+	maxSubjects  = 128
+	maxWindows   = 4
+	maxObservers = 4
+	maxSizes     = 256 // files of a pane whose size is known apart
+	maxText      = 512
+	maxEvidence  = 8
+	maxRecord    = 8 << 10
 )
+
+// grace is how long a window that spoke waits for late records after it was
+// closed.
+const grace = window.Span
 
 var archiveInfo = detect.Info{
 	ID:        "archive-sensitive",
@@ -27,246 +35,365 @@ var archiveInfo = detect.Info{
 	Default:   site.Setting{Mode: signal.ModeAlert, Floor: 2, Alert: 4},
 	Alone:     true,
 	Technique: []string{"T1560", "T1074"},
+	Thresholds: []detect.Threshold{
+		{Name: "secret_folder", Default: 3, Unit: "points", Doc: "secrets, keys, databases, what a cluster knows, or a folder that holds these"},
+		{Name: "home", Default: 3, Unit: "points", Doc: "a whole home, or a folder in one that the command names in full"},
+		{Name: "mixed_folder", Default: 1, Unit: "points", Doc: "what is packed where one stands in a home, /srv, /opt"},
+		{Name: "archiver", Default: 1, Unit: "points", Doc: "the program packs files, or is an interpreter or an unknown program that does"},
+		{Name: "impostor", Default: 2, Unit: "points", Doc: "the program bears the name of a backup tool and is none"},
+		{Name: "files_opened", Default: 1, Unit: "points", Doc: "a file of the folder was seen open"},
+		{Name: "out_of_sight", Default: 1, Unit: "points", Doc: "the archive goes where everybody may write, or under a hidden name"},
+		{Name: "streamed", Default: 1, Unit: "points", Doc: "the archive goes to standard output"},
+		{Name: "not_from_image", Default: 2, Unit: "points", Doc: "the executable was added to the container, or lies where no installed program lies"},
+		{Name: "started_by_server", Default: 2, Unit: "points", Doc: "a web, application or database server is among the ancestors"},
+	},
 }
 
+// Thresholds, in the order of Info.
+const (
+	ptSecret = iota
+	ptHome
+	ptMixed
+	ptArchiver
+	ptImpostor
+	ptOpened
+	ptOutOfSight
+	ptStreamed
+	ptNotFromImage
+	ptFromServer
+	ptCount
+)
+
 // archiveSensitive is the detector.
-type archiveSensitive struct{}
+type archiveSensitive struct{ points [ptCount]float64 }
 
 // NewArchiveSensitive makes the detector archive-sensitive.
-func NewArchiveSensitive() detect.Detector { return &archiveSensitive{} }
+func NewArchiveSensitive() detect.Detector {
+	d := &archiveSensitive{}
+	d.Configure(site.Default())
+	return d
+}
 
 // Info implements detect.Detector.
 func (*archiveSensitive) Info() detect.Info { return archiveInfo }
 
 // Configure implements detect.Detector.
-func (*archiveSensitive) Configure(*site.Site) {}
+func (d *archiveSensitive) Configure(s *site.Site) {
+	for i, t := range archiveInfo.Thresholds {
+		d.points[i] = s.Threshold(archiveInfo.ID, t.Name, t.Default)
+	}
+}
 
 // New implements detect.Detector.
-func (*archiveSensitive) New() detect.State {
-	return &host{hours: detect.Hours[archive]{Grace: grace}}
+func (d *archiveSensitive) New() detect.State { return &machine{of: d, next: detect.Never} }
+
+// machine is the state of one host.
+type machine struct {
+	of        *archiveSensitive
+	observers []string
+	subjects  map[subjectKey]*subject
+	scripts   scripts
+	next      int64 // when Advance is wanted; follows from the subjects
 }
 
-// host is the state of one host: an hour for each sensitive folder.
-type host struct {
-	observer string
-	hours    detect.Hours[archive]
+// subjectKey is what is staged, and in which container.
+type subjectKey struct{ container, root string }
+
+func (k subjectKey) compare(o subjectKey) int {
+	return cmp.Or(strings.Compare(k.container, o.container), strings.Compare(k.root, o.root))
 }
 
-// archive is what is known of one folder in one hour.
-type archive struct {
+// subject is what is known of one folder.
+type subject struct {
+	key   subjectKey
+	ws    window.Windows[told]
+	panes window.Panes[packed]
+}
+
+// told is what a window has said.
+type told struct {
+	sent, paused bool
+	of           reason
+	class        class
+	events       uint64
+	evidence     []signal.Evidence
+}
+
+// packed is what events of one pane, or one window, say of a folder.
+type packed struct {
 	first, last int64
-	match       match // the union of what events said; the window has the folder
 	events      uint64
-	bytes       uint64
-	sized       bool
-	program     string
-	command     string
-	user        string
-	entity      signal.Entity
-	class       string
-	source      string // Observer.Type
-	evidence    []signal.Evidence
-	told        uint32 // the points that were told, as bits
-	toldEvents  uint64
-	sent        bool
+	of          reason
+	class       class
+	// Of several processes, the one whose command comes first in the order
+	// of text speaks: the order of arrival decides nothing.
+	act    act
+	entity entity
+	source string // Observer.Type
+	// sizes are those of the files that were seen, the largest of each.
+	sizes []fileSize
+	more  uint64 // of the files for which there was no room
 }
+
+// act is a process.
+type act struct{ command, program, user, directory string }
+
+type entity struct{ host, namespace, pod string }
+
+type fileSize struct{ path, size uint64 }
 
 // Apply implements detect.State.
-func (h *host) Apply(e *event.Event, env *detect.Env) {
-	if e.Future || env.Site.BackupSource(e.Source.IP, e.Host.Name, e.Time) {
+func (h *machine) Apply(e *event.Event, env *detect.Env) {
+	if m, ok := look(e); ok {
+		h.found(e, &m, env)
 		return
 	}
-	m, ok := look(e)
-	if !ok {
+	h.scripts.look(e, func(m *match) { h.found(e, m, env) })
+}
+
+// found takes an event that is an archive of something sensitive.
+func (h *machine) found(e *event.Event, m *match, env *detect.Env) {
+	if env.Site.BackupSource(e.Source.IP, e.Host.Name, e.Time) {
 		return
 	}
-	h.observer = env.Observer(e)
-	w, made := h.hours.At(m.root, e.Time, env.Low(h.observer, e.Kind))
+	h.observe(env.Observer(e))
+	key := subjectKey{e.Host.ContainerID, m.root}
+	if key.container == "host" {
+		key.container = ""
+	}
+	s := h.subjects[key]
+	if s == nil {
+		s = h.admit(subjectKey{strings.Clone(key.container), strings.Clone(key.root)}, env)
+	}
+	var one packed
+	one.set(e, m)
+	s.panes.Of(window.PaneOf(e.Time)).merge(&one)
+	w := s.ws.At(e.Time)
 	if w == nil {
-		env.Count("late_dropped", archiveInfo.ID, 1)
-		return
-	}
-	a := &w.Value
-	if made {
-		a.first = e.Time
-		if h.hours.Len() > maxSubjects {
-			n := h.hours.Shed(func(other *detect.Hour[archive]) uint64 {
-				if other == w {
-					return math.MaxUint64
-				}
-				return other.Value.events
-			}, func(*detect.Hour[archive]) {})
-			env.Count("subjects_shed", archiveInfo.ID, int64(n))
+		var gone []window.Window[told]
+		var moved bool
+		if w, gone, moved = s.ws.Add(e.Time, func() []int64 { return s.panes.Starts(nil) }); moved {
+			h.moved(s, gone, env)
+			w = s.ws.At(e.Time)
 		}
 	}
-	a.add(e, &m)
-	a.class = string(env.Site.ClassifyHost(e.Host.Name, e.Time))
-	if len(a.evidence) < maxEvidence || a.events&(a.events-1) == 0 {
-		a.evidence = detect.KeepEvidence(a.evidence, env.Evidence(e), maxEvidence)
-	}
-	if bits := a.bits(); !a.sent || bits != a.told || a.events >= 2*a.toldEvents {
-		h.say(w, env)
+	w.Value.paused = false
+	h.next = min(h.next, due(w))
+	h.consider(s, w, e, env)
+	if len(s.ws.List) > maxWindows {
+		if first := &s.ws.List[0]; !first.Closed {
+			h.close(s, first, env)
+		}
+		s.ws.List = slices.Delete(s.ws.List, 0, 1)
+		s.panes.Drop(s.ws.List[0].Start)
 	}
 }
 
-// add takes one event in.
-func (a *archive) add(e *event.Event, m *match) {
-	a.events++
-	a.first, a.last = min(a.first, e.Time), max(a.last, e.Time)
-	a.match.points = max(a.match.points, m.points)
-	a.match.opened = a.match.opened || m.opened
-	a.match.hidden = a.match.hidden || m.hidden
-	a.match.streamed = a.match.streamed || m.streamed
-	a.match.upper = a.match.upper || m.upper
-	a.match.server = a.match.server || m.server
+func (h *machine) observe(name string) {
+	if !slices.Contains(h.observers, name) && len(h.observers) < maxObservers {
+		h.observers = append(h.observers, name)
+	}
+}
+
+// set makes p of one event.
+func (p *packed) set(e *event.Event, m *match) {
+	*p = packed{first: e.Time, last: e.Time, events: 1, of: m.of, class: m.class}
+	p.act = act{e.Process.CommandLine, program(e), e.User.Name, e.Process.WorkingDirectory}
+	p.entity = entity{e.Host.Name, e.Host.Namespace, e.Host.Pod}
+	p.source = e.Observer.Type
 	if n, known := e.File.Size.Get(); known {
-		a.bytes, a.sized = a.bytes+n, true
-	}
-	// Of several commands the smallest text speaks, so that the signal does
-	// not depend on the order of arrival.
-	if c := clip(e.Process.CommandLine); a.command == "" || (c != "" && c < a.command) {
-		a.command, a.program, a.user = c, clip(program(e)), clip(e.User.Name)
-	}
-	if a.source == "" {
-		a.source = strings.Clone(e.Observer.Type)
-		a.entity = signal.Entity{
-			Realm: strings.Clone(e.Observer.Realm), Host: strings.Clone(e.Host.Name), Namespace: strings.Clone(e.Host.Namespace), Pod: strings.Clone(e.Host.Pod),
-		}
-		if e.Host.ContainerID != "host" {
-			a.entity.Container = strings.Clone(e.Host.ContainerID)
-		}
+		p.sizes = []fileSize{{xxhash.Sum64String(e.File.Path), n}}
 	}
 }
 
-// maxText bounds the texts that are kept.
-const maxText = 512
-
-func clip(s string) string { return strings.Clone(strings.ToValidUTF8(s[:min(len(s), maxText)], "")) }
-
-// points are the reasons, in a fixed order.
-func (a *archive) points() []signal.Point {
-	all := []struct {
-		name   string
-		points float64
-		set    bool
-	}{
-		{"sensitive_path", a.match.points, true},
-		{"files_opened", 1, a.match.opened},
-		{"hidden_output", 1, a.match.hidden},
-		{"streamed_output", 1, a.match.streamed && !a.match.hidden},
-		{"not_from_image", 2, a.match.upper},
-		{"started_by_server", 2, a.match.server},
+// merge adds q, whose texts may alias a record.
+func (p *packed) merge(q *packed) {
+	if p.last == 0 || q.first < p.first {
+		p.first = q.first
 	}
-	var out []signal.Point
-	for _, p := range all {
-		if p.set {
-			out = append(out, signal.Point{Name: p.name, Points: p.points, Value: 1, Threshold: 1})
-		}
+	p.last = max(p.last, q.last)
+	p.events += q.events
+	p.of |= q.of
+	p.class = max(p.class, q.class)
+	if q.act.command != "" && (p.act.command == "" || q.act.compare(p.act) < 0) {
+		p.act = act{clip(q.act.command), clip(q.act.program), clip(q.act.user), clip(q.act.directory)}
+	} else if p.act == (act{}) {
+		p.act = act{"", clip(q.act.program), clip(q.act.user), clip(q.act.directory)}
 	}
-	out[0].Value = float64(a.events)
-	return out
+	if p.entity.host == "" || cmp.Or(strings.Compare(q.entity.namespace, p.entity.namespace), strings.Compare(q.entity.pod, p.entity.pod)) > 0 {
+		p.entity = entity{strings.Clone(q.entity.host), strings.Clone(q.entity.namespace), strings.Clone(q.entity.pod)}
+	}
+	if p.source == "" || q.source < p.source {
+		p.source = strings.Clone(q.source)
+	}
+	p.more += q.more
+	for _, f := range q.sizes {
+		p.sized(f)
+	}
 }
 
-// bits are the points as a number, to see a change.
-func (a *archive) bits() (b uint32) {
-	for _, p := range a.points() {
-		b = b*31 + uint32(len(p.Name)) + uint32(p.Points)
-	}
-	return b
-}
-
-// say sends the signal of a window.
-func (h *host) say(w *detect.Hour[archive], env *detect.Env) {
-	a := &w.Value
-	a.told, a.toldEvents, a.sent = a.bits(), a.events, true
-	s := &signal.Signal{
-		Channel: "archive", Start: w.Start, End: w.End, First: a.first, Time: a.last, Points: a.points(), Entity: a.entity,
-		Subject: w.Subject, Classification: a.class, Evidence: a.evidence, Observers: []string{a.source},
-		Values: []signal.Value{{Name: "events", Value: float64(a.events)}, {Name: "command", Text: a.command}, {Name: "user", Text: a.user}},
-	}
-	for _, p := range s.Points {
-		s.Score += p.Points
-	}
-	s.Severity, s.Confidence = signal.Low, "low"
+func (p *packed) sized(f fileSize) {
+	i, have := slices.BinarySearchFunc(p.sizes, f.path, func(a fileSize, path uint64) int { return cmp.Compare(a.path, path) })
 	switch {
-	case s.Score >= 6:
-		s.Severity, s.Confidence = signal.High, "high"
-	case s.Score >= 4:
-		s.Severity, s.Confidence = signal.Medium, "medium"
+	case have:
+		p.sizes[i].size = max(p.sizes[i].size, f.size)
+	case len(p.sizes) < maxSizes:
+		p.sizes = slices.Insert(p.sizes, i, f)
+	default:
+		p.more += f.size
 	}
-	if a.sized {
-		n := a.bytes
-		s.Bytes, s.Layer = &n, "file"
+}
+
+// bytes are those of the files, ok is false where no size is known.
+func (p *packed) bytes() (n uint64, ok bool) {
+	n = p.more
+	for _, f := range p.sizes {
+		n += f.size
 	}
-	s.Reason = fmt.Sprintf("%s on %s packed %s: %s", a.program, a.entity.Host, w.Subject, a.command)
-	env.Emit(s, site.Subject{Host: a.entity.Host})
+	return n, n > 0 || len(p.sizes) > 0
+}
+
+func (a act) compare(b act) int {
+	return cmp.Or(strings.Compare(clipped(a.command), b.command), strings.Compare(clipped(a.program), b.program), strings.Compare(clipped(a.user), b.user),
+		strings.Compare(clipped(a.directory), b.directory))
+}
+
+func clipped(s string) string { return s[:min(len(s), maxText)] }
+
+// clip bounds and clones a text.
+func clip(s string) string { return strings.Clone(strings.ToValidUTF8(clipped(s), "")) }
+
+// admit makes a subject. Where there is no room, the half of which least was
+// seen goes.
+func (h *machine) admit(key subjectKey, env *detect.Env) *subject {
+	if len(h.subjects) >= maxSubjects {
+		list := h.sorted()
+		slices.SortStableFunc(list, func(a, b *subject) int { return cmp.Compare(a.weight(), b.weight()) })
+		for _, s := range list[:maxSubjects/2] {
+			delete(h.subjects, s.key)
+		}
+		env.Count("subjects_evicted", archiveInfo.ID, maxSubjects/2)
+	}
+	if h.subjects == nil {
+		h.subjects = map[subjectKey]*subject{}
+	}
+	s := &subject{key: key}
+	h.subjects[key] = s
+	return s
+}
+
+func (s *subject) weight() (n uint64) {
+	for i := range s.panes.List {
+		n = max(n, s.panes.List[i].V.events)
+	}
+	return n
+}
+
+// sorted are the subjects in the order of their keys.
+func (h *machine) sorted() []*subject {
+	list := make([]*subject, 0, len(h.subjects))
+	for _, s := range h.subjects {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *subject) int { return a.key.compare(b.key) })
+	return list
+}
+
+func due(w *window.Window[told]) int64 {
+	if w.Closed {
+		return w.End + grace
+	}
+	return w.End
 }
 
 // Next implements detect.State.
-func (h *host) Next() detect.Timer {
-	return detect.Timer{Observer: h.observer, At: h.hours.Next()}
+func (h *machine) Next() detect.Timer {
+	switch {
+	case h.next == detect.Never:
+		return detect.NoTimer
+	case len(h.observers) == 1:
+		return detect.Timer{Observer: h.observers[0], At: h.next}
+	}
+	return detect.Timer{At: h.next}
 }
 
-// Advance implements detect.State: windows that are over speak their last
-// word.
-func (h *host) Advance(env *detect.Env) {
-	h.hours.Due(env.Low(h.observer, event.KindUnknown), func(w *detect.Hour[archive]) {
-		if w.Value.events != w.Value.toldEvents {
-			h.say(w, env)
+// Advance implements detect.State: windows end. Where the sources have
+// closed, they say what they hold and stay.
+func (h *machine) Advance(env *detect.Env) {
+	at, over := h.next, true
+	for _, o := range h.observers {
+		over = over && env.Low(o, event.KindUnknown) == detect.Never
+	}
+	for _, s := range h.sorted() {
+		for i := range s.ws.List {
+			w := &s.ws.List[i]
+			if due(w) > at || over && w.Value.paused {
+				continue
+			}
+			w.Value.paused = over
+			switch {
+			case w.Closed:
+			case over:
+				h.say(s, w, env)
+			default:
+				h.close(s, w, env)
+			}
 		}
-	})
+		if over {
+			continue
+		}
+		s.ws.Delete(func(w *window.Window[told]) bool { return w.Closed && (!w.Value.sent || w.End+grace <= at) })
+		if len(s.ws.List) == 0 {
+			delete(h.subjects, s.key)
+			continue
+		}
+		s.panes.Drop(s.ws.List[0].Start)
+	}
+	h.reckon()
 }
 
-// Expired implements detect.State.
-func (h *host) Expired(int64) bool { return h.hours.Len() == 0 }
-
-// Append implements detect.State.
-func (h *host) Append(dst []byte) []byte {
-	return h.hours.Append(operator.AppendString(dst, h.observer), func(dst []byte, a *archive) []byte {
-		dst = operator.AppendInt(operator.AppendInt(dst, a.first), a.last)
-		dst = operator.AppendFloat(dst, a.match.points)
-		for _, b := range []bool{a.match.opened, a.match.hidden, a.match.streamed, a.match.upper, a.match.server, a.sized, a.sent} {
-			dst = operator.AppendBool(dst, b)
+func (h *machine) reckon() {
+	h.next = detect.Never
+	for _, s := range h.subjects {
+		for i := range s.ws.List {
+			if w := &s.ws.List[i]; !w.Value.paused {
+				h.next = min(h.next, due(w))
+			}
 		}
-		for _, n := range []uint64{a.events, a.bytes, uint64(a.told), a.toldEvents} {
-			dst = operator.AppendUint(dst, n)
-		}
-		e := &a.entity
-		for _, t := range []string{a.program, a.command, a.user, a.class, a.source, e.Realm, e.Host, e.Namespace, e.Pod, e.Container} {
-			dst = operator.AppendString(dst, t)
-		}
-		dst = operator.AppendUint(dst, len(a.evidence))
-		for _, ev := range a.evidence {
-			dst = operator.AppendString(operator.AppendString(dst, ev.Topic), ev.Name)
-			dst = operator.AppendInt(operator.AppendInt(dst, ev.Partition), ev.Offset)
-			dst = operator.AppendInt(operator.AppendUint(dst, ev.Line), ev.At)
-			dst = operator.AppendString(dst, ev.Record)
-		}
-		return dst
-	})
+	}
 }
 
-// Load implements detect.State.
-func (h *host) Load(data []byte) error {
-	r := operator.NewReader(data)
-	h.observer = r.String()
-	h.hours.Load(r, func(r *operator.Reader, w *detect.Hour[archive]) {
-		a := &w.Value
-		a.first, a.last = r.Int(), r.Int()
-		a.match.points = r.Float()
-		for _, b := range []*bool{&a.match.opened, &a.match.hidden, &a.match.streamed, &a.match.upper, &a.match.server, &a.sized, &a.sent} {
-			*b = r.Bool()
+func (h *machine) close(s *subject, w *window.Window[told], env *detect.Env) {
+	w.Closed = true
+	h.say(s, w, env)
+}
+
+// moved follows a new cut of the windows.
+func (h *machine) moved(s *subject, gone []window.Window[told], env *detect.Env) {
+	for i := range gone {
+		if into := s.ws.At(gone[i].Start); into != nil {
+			for _, ev := range gone[i].Value.evidence {
+				into.Value.evidence = detect.KeepEvidence(into.Value.evidence, ev, maxEvidence)
+			}
 		}
-		a.events, a.bytes, a.told, a.toldEvents = r.Uint(), r.Uint(), uint32(r.Uint()), r.Uint()
-		e := &a.entity
-		for _, t := range []*string{&a.program, &a.command, &a.user, &a.class, &a.source, &e.Realm, &e.Host, &e.Namespace, &e.Pod, &e.Container} {
-			*t = r.String()
+		if gone[i].Value.sent {
+			h.withdraw(s, &gone[i], env)
 		}
-		for range r.Count() {
-			ev := signal.Evidence{Topic: r.String(), Name: r.String(), Partition: int32(r.Int()), Offset: r.Int(), Line: r.Uint(), At: r.Int()}
-			ev.Record = append([]byte(nil), r.Bytes()...)
-			a.evidence = append(a.evidence, ev)
+	}
+	for i := range s.ws.List {
+		w := &s.ws.List[i]
+		if !w.Value.paused {
+			h.next = min(h.next, due(w))
 		}
-	})
-	return r.Err()
+		h.consider(s, w, nil, env)
+	}
+}
+
+// Expired implements detect.State: a script may still write its archive. That
+// all sources have closed says nothing about time.
+func (h *machine) Expired(low int64) bool {
+	if len(h.subjects) == 0 && len(h.scripts.list) == 0 {
+		return true
+	}
+	return len(h.subjects) == 0 && low != detect.Never && h.scripts.newest()+window.Span < low
 }

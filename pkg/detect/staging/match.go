@@ -9,200 +9,250 @@ import (
 
 // match is what one event says about an archive of something sensitive.
 type match struct {
-	root     string  // the sensitive folder; may alias the event
-	points   float64 // of the folder
-	opened   bool    // a file below it was seen open
-	hidden   bool    // the archive goes where it is out of sight
-	streamed bool    // the archive goes to standard output
-	upper    bool    // the executable is not from the image
-	server   bool    // a server is among the ancestors
+	root  string // the sensitive folder; may alias the event
+	class class
+	// of are the reasons that hold.
+	of reason
 }
 
+// reason is a set of reasons.
+type reason uint16
+
+const (
+	byArchiver reason = 1 << iota
+	byScript          // an interpreter, by its code or by what it opened
+	byStranger        // a program of unknown origin with an archiver's arguments
+	byImpostor        // a program that bears the name of a backup tool
+	opened            // a file below the folder was seen open
+	outOfSight        // the archive goes where nobody looks
+	streamed          // the archive goes to standard output
+	notFromImage
+	fromServer
+)
+
+// packers are the reasons that say who packs: one of them always holds.
+const packers = byArchiver | byScript | byStranger | byImpostor
+
 // look judges an event; ok is false where it is no archive of anything
-// sensitive, or a known backup.
+// sensitive, or a known backup. Of most events it reads the name only.
 func look(e *event.Event) (m match, ok bool) {
 	name := program(e)
-	args := strings.Fields(e.Process.CommandLine)
-	if len(args) > 0 {
-		args = args[1:]
+	kind, tool := archivers[name], tools[name]
+	script, odd := interpreter(name), strange(e)
+	if kind == 0 && !tool && !script && !odd && !wrappers[name] || e.Outcome == "failure" {
+		return m, false
 	}
+	var c command
 	switch {
-	case archivers[name]:
-		if unpacks(name, args) {
+	case kind != 0:
+		c = read(name, arguments(e.Process.CommandLine), e.Process.WorkingDirectory)
+		m.of = byArchiver
+	case tool:
+		if !impostor(e, odd) {
 			return m, false
 		}
-	case interpreters[strings.TrimRight(name, "0123456789.")] || interpreters[name]:
-		line := strings.ToLower(e.Process.CommandLine)
-		packs := false
-		for _, w := range modules {
-			packs = packs || strings.Contains(line, w)
+		c = read("", arguments(e.Process.CommandLine), e.Process.WorkingDirectory)
+		m.of = byImpostor
+	case wrappers[name]:
+		if c, ok = wrapped(e.Process.CommandLine, e.Process.WorkingDirectory); ok {
+			m.of = byArchiver
+			break
 		}
-		if !packs {
+		return m, false
+	case script && scripted(e.Process.CommandLine):
+		c = read("", quotes.Replace(e.Process.CommandLine), e.Process.WorkingDirectory)
+		m.of = byScript
+	case odd:
+		// An archiver under another name is known by its arguments.
+		c = read("tar", arguments(e.Process.CommandLine), e.Process.WorkingDirectory)
+		if !archiveName(c.out) {
 			return m, false
 		}
+		m.of = byStranger
 	default:
 		return m, false
 	}
-	m.upper = e.Process.UpperLayer
-	if !m.upper && backup(e, name) {
+	if c.unpacks || m.of&byImpostor == 0 && backup(e, odd) {
 		return m, false
 	}
-	out := output(name, args)
-	m.consider(e.File.Path, out, true)
-	dir := e.Process.WorkingDirectory
-	relative := len(args) == 0
-	for i, a := range args {
-		switch {
-		case a == out && a != "":
-		case strings.HasPrefix(a, "-"):
-			// -C DIR and --directory=DIR change the working directory.
-			if (a == "-C" || a == "--directory") && i+1 < len(args) {
-				dir = args[i+1]
-			} else if d, found := strings.CutPrefix(a, "--directory="); found {
-				dir = d
-			}
-		case strings.HasPrefix(a, "/"):
-			m.consider(a, out, false)
-		case strings.HasPrefix(a, "~"):
-			m.consider("/home/"+strings.TrimPrefix(a, "~"), out, false)
-		case i > 0 || name != "tar": // tar's bundled letters come first
-			relative = true
-		}
+	m.consider(e.File.Path, c.out, false, true, kind)
+	for _, p := range c.paths {
+		m.consider(p.name, c.out, p.explicit, false, kind)
 	}
-	if relative && strings.HasPrefix(dir, "/") {
-		m.consider(dir, out, false)
+	if m.class == harmless {
+		return match{}, false
 	}
-	if m.root == "" {
-		return m, false
+	switch {
+	case hides(c.out):
+		m.of |= outOfSight
+	case c.streams:
+		m.of |= streamed
 	}
-	m.streamed = out == "" || out == "-"
-	m.hidden = hides(out)
-	m.server = servers[e.Process.Parent]
-	for _, a := range e.Process.Ancestors {
-		m.server = m.server || servers[a]
-	}
+	m.setting(e, odd)
 	return m, true
 }
 
-// program is the name of the executable: a process can call itself anything.
+// setting adds the reasons that lie in the process, not in what it does.
+func (m *match) setting(e *event.Event, odd bool) {
+	if e.Process.UpperLayer || odd {
+		m.of |= notFromImage
+	}
+	if anyOf(e, servers) {
+		m.of |= fromServer
+	}
+}
+
+// program is the name of the executable where that tells more: a process can
+// call itself anything.
 func program(e *event.Event) string {
-	if base := path.Base(e.Process.Executable); base != "." && base != "/" && archivers[base] {
+	if base := path.Base(e.Process.Executable); archivers[base] != 0 || tools[base] {
 		return base
 	}
 	return e.Process.Name
 }
 
-// consider takes a path that is read. The folder with most points counts, and
-// of equals the one that was seen first.
-func (m *match) consider(p, out string, opened bool) {
-	if p == "" || p == out || !strings.HasPrefix(p, "/") {
-		return
+// strange reports whether the executable is where no installed program is.
+func strange(e *event.Event) bool {
+	exe := e.Process.Executable
+	if exe == "" || exe[0] != '/' {
+		return false
 	}
-	where, points := sensitive(path.Clean(p))
-	if points == 0 {
-		return
+	for _, p := range loose {
+		if strings.HasPrefix(exe, p) {
+			return true
+		}
 	}
-	if points > m.points {
-		m.root, m.points = where, points
-	}
-	m.opened = m.opened || (opened && where == m.root)
+	return strings.Contains(exe, "/.")
 }
 
-// sensitive returns the sensitive folder that holds a path.
-func sensitive(p string) (folder string, points float64) {
-	for _, k := range keyFolders {
-		if i := strings.Index(p+"/", "/"+k+"/"); i >= 0 {
-			return p[:i+1+len(k)], 3
-		}
-	}
-	for _, r := range roots {
-		if p == r.path || (strings.HasPrefix(p, r.path) && p[len(r.path)] == '/') {
-			return r.path, r.points
-		}
-	}
-	return "", 0
-}
-
-// unpacks reports whether an archiver reads an archive back, or only lists or
-// tests one.
-func unpacks(name string, args []string) bool {
-	if len(args) == 0 {
-		return false
-	}
-	switch name {
-	case "tar", "bsdtar", "gtar", "star":
-		for i, a := range args {
-			if a == "--extract" || a == "--get" || a == "--list" || a == "--compare" || a == "--diff" {
-				return true
-			}
-			bundled := i == 0 && !strings.HasPrefix(a, "/") && !strings.HasPrefix(a, "--")
-			if (bundled || (strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--"))) && strings.ContainsAny(letters(a), "xtd") {
-				return true
-			}
-		}
-		return false
-	case "7z", "7za", "7zr", "7zz", "rar":
-		return args[0] == "x" || args[0] == "e" || args[0] == "l" || args[0] == "t"
-	case "ar":
-		return strings.ContainsAny(letters(args[0]), "xtp")
-	case "cpio", "pax":
-		for _, a := range args {
-			if a == "-i" || a == "--extract" || a == "-r" {
-				return true
-			}
-		}
-		return false
-	}
-	for _, a := range args {
-		if a == "--decompress" || a == "--uncompress" || a == "--test" || a == "--list" ||
-			(strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && name != "zip" && strings.ContainsAny(a, "dtl")) {
+// scripted reports whether an interpreter's command line packs files.
+func scripted(line string) bool {
+	line = strings.ToLower(line)
+	for _, w := range modules {
+		if strings.Contains(line, w) {
 			return true
 		}
 	}
 	return false
 }
 
-// letters are the letters of an option up to the first one that takes a value:
-// what follows f in -cfx is a name.
-func letters(a string) string {
-	a = strings.TrimPrefix(a, "-")
-	if i := strings.IndexByte(a, 'f'); i >= 0 {
-		a = a[:i]
+// impostor reports whether what bears the name of a backup tool is none: it
+// was added after the start of the container, lies where no installed program
+// lies, has another executable, or is told to do what no backup tool does.
+func impostor(e *event.Event, odd bool) bool {
+	if e.Process.UpperLayer || odd {
+		return true
 	}
-	return a
+	if base := path.Base(e.Process.Executable); e.Process.Executable != "" && strings.HasPrefix(e.Process.Executable, "/") &&
+		!tools[base] && !interpreter(base) && base != "mono" && base != "dotnet" {
+		return true
+	}
+	for a := range strings.FieldsSeq(e.Process.CommandLine) {
+		if others[a] {
+			return true
+		}
+	}
+	return false
 }
 
-// output is the archive that is written, "" where there is none by name: it
-// goes to standard output, or beside its input.
-func output(name string, args []string) string {
-	switch name {
-	case "tar", "bsdtar", "gtar", "star":
-		for i, a := range args {
-			if v, found := strings.CutPrefix(a, "--file="); found {
-				return v
-			}
-			option := a == "--file" || (strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--")) || i == 0
-			if option && !strings.HasPrefix(a, "/") && strings.HasSuffix(a, "f") && i+1 < len(args) {
-				return args[i+1]
-			}
-			if at := strings.IndexByte(a, 'f'); strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && at > 0 && at+1 < len(a) {
-				return a[at+1:]
-			}
-		}
-	case "zip", "7z", "7za", "7zr", "7zz", "rar":
-		for i, a := range args {
-			if strings.HasPrefix(a, "-") || (name != "zip" && i == 0) {
-				continue
-			}
-			return a
+// backup reports whether a known backup tool has started this: its name among
+// the ancestors passes, unless a server or a login is there too, or the archiver
+// itself was brought along.
+func backup(e *event.Event, odd bool) bool {
+	return !e.Process.UpperLayer && !odd && anyOf(e, tools) && !anyOf(e, servers) && !anyOf(e, logins)
+}
+
+// anyOf reports whether the parent or an ancestor has one of the names.
+func anyOf(e *event.Event, names map[string]bool) bool {
+	if names[e.Process.Parent] {
+		return true
+	}
+	for _, a := range e.Process.Ancestors {
+		if names[a] {
+			return true
 		}
 	}
-	for i, a := range args {
-		if (a == "-o" || a == "--output") && i+1 < len(args) {
-			return args[i+1]
+	return false
+}
+
+// consider takes a path that is read. The folder of the highest class counts,
+// and of equals the closer one. explicit says that the command names the path in
+// full.
+func (m *match) consider(p, out string, explicit, open bool, kind kindOfArchiver) {
+	if p == "" || p == out || p[0] != '/' {
+		return
+	}
+	where, c := sensitive(path.Clean(p), explicit, kind)
+	switch {
+	case c == harmless:
+		return
+	case c > m.class || c == m.class && closer(where, m.root):
+		m.root, m.class = where, c
+		m.of &^= opened
+	}
+	if open && where == m.root {
+		m.of |= opened
+	}
+}
+
+// sensitive returns the sensitive folder that holds a path, or the path itself
+// where it holds sensitive folders.
+func sensitive(p string, explicit bool, kind kindOfArchiver) (folder string, c class) {
+	if strings.Contains(p, "/.") {
+		for _, k := range keyFolders {
+			if len(p) >= len(k)-1 {
+				if i := strings.Index(p+"/", k); i >= 0 {
+					return p[:i+len(k)-1], secret
+				}
+			}
 		}
 	}
-	return ""
+	for _, r := range roots {
+		if under(p, r.path) {
+			return r.path, r.class
+		}
+	}
+	switch {
+	case holders[p] && kind != files:
+		if p == "/opt" || p == "/run" || p == "/mnt" {
+			return p, mixed
+		}
+		return p, secret
+	case under(p, "/root"):
+		return home("/root", p, explicit, kind)
+	case strings.HasPrefix(p, "/home/"):
+		user, _, _ := strings.Cut(p[len("/home/"):], "/")
+		if builders[user] {
+			return "", harmless
+		}
+		return home(p[:len("/home/")+len(user)], p, explicit, kind)
+	}
+	return "", harmless
+}
+
+// home judges a path in someone's home. The whole home, or a folder of it that
+// is named in full, is somebody's data; what is packed where one stands is
+// mostly work, and a single file that is compressed there is nothing.
+func home(home, p string, explicit bool, kind kindOfArchiver) (string, class) {
+	switch {
+	case explicit || p == home:
+		return home, homes
+	case kind == files:
+		return "", harmless
+	}
+	return home, mixed
+}
+
+// closer orders folders of one class: the longer name says more.
+func closer(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a < b
+}
+
+func under(p, folder string) bool {
+	return strings.HasPrefix(p, folder) && (len(p) == len(folder) || p[len(folder)] == '/')
 }
 
 // hides reports whether an archive is put out of sight: where everybody may
@@ -216,18 +266,5 @@ func hides(out string) bool {
 			return true
 		}
 	}
-	return strings.HasPrefix(out, ".") && !strings.HasPrefix(out, "./") && !strings.HasPrefix(out, "../") || strings.Contains(out, "/.")
-}
-
-// backup reports whether a known backup tool is at work.
-func backup(e *event.Event, name string) bool {
-	if tools[name] || tools[e.Process.Name] || tools[e.Process.Parent] {
-		return true
-	}
-	for _, a := range e.Process.Ancestors {
-		if tools[a] {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(out, ".") && !strings.HasPrefix(out, "./") && !strings.HasPrefix(out, "../") || strings.Contains(out, "/.") && !strings.HasPrefix(out, "../")
 }
