@@ -59,6 +59,11 @@ func Main(ctx context.Context, p app.Process, terminal bool) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
+	w := &world{ctx: ctx, stdout: p.Stdout, stderr: p.Stderr, process: p, terminal: terminal}
+	if args[0] == "run" {
+		// Its flags are the keys of the configuration, as with every service.
+		return app.ExitCode(p.Stderr, "ebbwatch", (&runCommand{Args: args[1:]}).Run(w))
+	}
 	selected, err := parser.Parse(args)
 	if exit >= 0 {
 		return exit // --help or --version has answered
@@ -66,7 +71,7 @@ func Main(ctx context.Context, p app.Process, terminal bool) int {
 	if err != nil {
 		return app.ExitCode(p.Stderr, "ebbwatch", fmt.Errorf("%w: %s (ebbwatch --help lists the commands)", config.ErrUsage, strings.TrimPrefix(err.Error(), "unknown flag ")))
 	}
-	err = selected.Run(&world{ctx: ctx, stdout: p.Stdout, stderr: p.Stderr, process: p, terminal: terminal})
+	err = selected.Run(w)
 	if errors.Is(err, errAlerts) {
 		return exitAlerts
 	}

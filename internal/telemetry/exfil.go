@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,11 +160,23 @@ func (x *Exfil) opened(a *alert.Alert) {
 	case "icmp-tunnel":
 		x.icmp.add(1, a.Source.IP, a.Destination.IP)
 	case "bulk-object-read", "sensitive-object-read", "principal-anomaly":
-		x.bulk.add(1, a.Entity.Name, a.Subject)
+		x.bulk.add(1, a.Entity.Name, bucketOf(a))
 	case "volume-anomaly", "volume-fixed", "upload-ratio", "sustained-upload", "slow-upload", "new-destination-upload", "distributed-upload",
 		"no-dns-upload", "sanctioned-abuse", "foreign-tenant", "mail-upload":
 		x.volumetric.add(1, a.Source.IP, a.Destination.IP, a.Channel)
 	}
+}
+
+// bucketOf is the bucket that an alert's first piece of evidence is about: a
+// principal may have read several.
+func bucketOf(a *alert.Alert) string {
+	var e event.Event
+	for _, ev := range a.Evidence {
+		if event.Decode(ev.Record, &e) == nil && e.Object.Bucket != "" {
+			return strings.Clone(e.Object.Bucket)
+		}
+	}
+	return first(a.Subject)
 }
 
 func first(names ...string) string {
