@@ -27,17 +27,17 @@ func TestOutputsAreThoseOfTheOracle(t *testing.T) {
 	}
 }
 
-var crashes = flag.Uint64("crashes", 4, "seeds of TestKilledAnywhere")
+var crashes = flag.Int("crashes", 4, "seeds of TestKilledAnywhere")
 
 // TestKilledAnywhere is R1: whatever is cut off at whatever moment, what is
 // committed is what one undisturbed run would have committed.
 func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
-	for seed := range *crashes {
-		embedded := (seed+seed/4)%2 == 1
-		t.Run(fmt.Sprintf("seed=%d,embedded=%v", seed, embedded), func(t *testing.T) {
-			t.Parallel()
-			rng := rand.New(rand.NewPCG(seed, 7))
+	embedded := func(seed int) bool { return (seed+seed/4)%2 == 1 }
+	together(t, *crashes, func(seed int) string { return fmt.Sprintf("seed=%d,embedded=%v", seed, embedded(seed)) },
+		func(t *testing.T, seed int) {
+			embedded := embedded(seed)
+			rng := rand.New(rand.NewPCG(uint64(seed), 7))
 			w := newWorld(t, 2)
 			w.cfg.Embedded = embedded
 			// From hardly any to many snapshots.
@@ -79,5 +79,4 @@ func TestKilledAnywhere(t *testing.T) {
 				w.check(w.storedEpochs())
 			}
 		})
-	}
 }

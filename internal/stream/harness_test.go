@@ -233,6 +233,20 @@ func (w *world) createTopics() {
 	}
 }
 
+// together runs subtests at the same time, whatever -parallel says: they mostly
+// wait. A real cluster has one set of topics, and takes them in turn.
+func together(t *testing.T, n int, name func(i int) string, fn func(t *testing.T, i int)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { t.Run(name(i), func(t *testing.T) { fn(t, i) }) })
+		if *realBrokers != "" || i%8 == 7 {
+			wg.Wait()
+		}
+	}
+	wg.Wait()
+}
+
 // inject is the broker where answers can be forged.
 func (w *world) inject() *kfake.Cluster {
 	w.t.Helper()

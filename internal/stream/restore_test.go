@@ -71,7 +71,7 @@ func TestLostStateIsAnError(t *testing.T) {
 			w.t.Fatal(err)
 		}
 	}
-	for _, tc := range []struct {
+	cases := []struct {
 		name string
 		do   func(w *world)
 		want string
@@ -98,30 +98,29 @@ func TestLostStateIsAnError(t *testing.T) {
 			v[0] = formatVersion + 1
 			w.produce(&kgo.Record{Topic: "state", Partition: 0, Key: manifestKey(tp{"in", 0}, 0), Value: sealValue(v)})
 		}, "unknown version"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, 1)
-			rng := rand.New(rand.NewPCG(11, 1))
-			var clock int64
-			w.feed(rng, "in", 0, 300, &clock)
-			// One complete snapshot at 300, none at an offset below. On the
-			// embedded broker each is whole.
-			w.cfg.Embedded = true
-			w.run("A", func(c *Config) { c.SnapshotCycle = time.Hour })
-			for _, r := range w.readAll("state") {
-				if k, err := parseKey(tp{"in", 0}, r.Key); err == nil && k.typ == typeManifest {
-					trim(w, "state", 0, r.Offset+1)
-					break
-				}
-			}
-			tc.do(w)
-			err := w.start("A").end()
-			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error %v", err)
-			}
-		})
 	}
+	together(t, len(cases), func(i int) string { return cases[i].name }, func(t *testing.T, i int) {
+		tc := cases[i]
+		w := newWorld(t, 1)
+		rng := rand.New(rand.NewPCG(11, 1))
+		var clock int64
+		w.feed(rng, "in", 0, 300, &clock)
+		// One complete snapshot at 300, none at an offset below. On the
+		// embedded broker each is whole.
+		w.cfg.Embedded = true
+		w.run("A", func(c *Config) { c.SnapshotCycle = time.Hour })
+		for _, r := range w.readAll("state") {
+			if k, err := parseKey(tp{"in", 0}, r.Key); err == nil && k.typ == typeManifest {
+				trim(w, "state", 0, r.Offset+1)
+				break
+			}
+		}
+		tc.do(w)
+		err := w.start("A").end()
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 func TestWrongTopicsAreAClearError(t *testing.T) {
