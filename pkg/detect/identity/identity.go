@@ -1,10 +1,12 @@
 package identity
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
@@ -12,13 +14,17 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
-// refresh is after how long, in microseconds of event time, a fact that is
-// still seen is sent again.
-const refresh = 60 * 60 * 1_000_000
+// In microseconds of event time.
+const (
+	minute = 60 * 1_000_000
+	// refresh is after how long a fact that is still seen is sent again.
+	refresh = 60 * minute
+	// turns is how often a fact may change.
+	turns = 5 * minute
+)
 
-// maxFacts bounds the facts that are remembered of one key. What falls out is
-// sent again when it is seen again.
-const maxFacts = 64
+// maxBindings bounds what is remembered of one key.
+const maxBindings = 512
 
 // Detector reads facts. It has no signals.
 type Detector struct{}
@@ -42,14 +48,22 @@ func (*Detector) Configure(*site.Site) {}
 // New implements detect.Detector.
 func (*Detector) New() detect.State { return &state{} }
 
-// sent is a fact and the event time for which it was sent last.
-type sent struct {
-	a, b signal.Identifier
-	at   int64
+// binding is the wider identifier of one type that a narrower one belongs to.
+type binding struct {
+	narrow, wide signal.Identifier
+	// sent is the event time for which the fact was sent last, changed when
+	// the wider one changed last.
+	sent, changed int64
 }
 
-// state remembers the facts of one key that were sent, oldest first.
-type state struct{ facts []sent }
+// state remembers the bindings of one key, by a hash of the narrow identifier
+// and the type of the wide one.
+type state struct {
+	bindings map[uint64]*binding
+	// full says until when there is no room, so that a flood is not answered
+	// by a search each time. It follows from the bindings.
+	full int64
+}
 
 // Apply implements detect.State.
 func (s *state) Apply(e *event.Event, env *detect.Env) {
@@ -67,100 +81,190 @@ func (s *state) Apply(e *event.Event, env *detect.Env) {
 	}
 }
 
-// flow binds the address on whose interface a flow was recorded.
+// flow binds the address of the interface that wrote a flow record.
 func (s *state) flow(e *event.Event, env *detect.Env) {
-	var own netip.Addr
-	switch {
-	case e.Flow.Direction == "egress":
-		own = e.Source.IP
-	case e.Flow.Direction == "ingress":
-		own = e.Destination.IP
-	case env.Site.Internal(e.Source.IP) != env.Site.Internal(e.Destination.IP):
-		// Without a direction only the internal side can have written it.
-		own = e.Source.IP
-		if env.Site.Internal(e.Destination.IP) {
-			own = e.Destination.IP
+	if strings.HasPrefix(e.Flow.Interface, "tgw-") || e.Observer.Type == "tgwflow" {
+		return
+	}
+	if own := owner(e, env.Site); machine(own, env, e.Time) {
+		var buf [96]byte
+		a := address(buf[:0], e, own)
+		if e.Flow.Interface != "" {
+			tell(s, e, env, signal.IDAddress, a, signal.IDInterface, e.Flow.Interface)
+		} else {
+			tell(s, e, env, signal.IDAddress, a, signal.IDInstance, e.Flow.InstanceID)
 		}
 	}
-	if s.machine(own, env, e.Time) {
-		s.tell(e, env, signal.IDAddress, addressOf(e, own), signal.IDInterface, e.Flow.Interface)
-		if e.Flow.Interface == "" {
-			s.tell(e, env, signal.IDAddress, addressOf(e, own), signal.IDInstance, e.Flow.InstanceID)
-		}
+	tell(s, e, env, signal.IDInterface, e.Flow.Interface, signal.IDInstance, e.Flow.InstanceID)
+}
+
+// owner is the address of the interface: of its side, and not the packet's
+// where that is another machine's.
+func owner(e *event.Event, st *site.Site) netip.Addr {
+	src, dst := e.Source.IP, e.Destination.IP
+	if e.Source.NatIP.IsValid() {
+		src = e.Source.NatIP
 	}
-	s.tell(e, env, signal.IDInterface, e.Flow.Interface, signal.IDInstance, e.Flow.InstanceID)
+	if e.Destination.NatIP.IsValid() {
+		dst = e.Destination.NatIP
+	}
+	switch e.Flow.Direction {
+	case "egress":
+		return src
+	case "ingress":
+		return dst
+	}
+	switch in, out := st.Internal(src), st.Internal(dst); {
+	case in && !out:
+		return src
+	case out && !in:
+		return dst
+	}
+	return netip.Addr{}
 }
 
 // host binds what a host sensor names.
 func (s *state) host(e *event.Event, env *detect.Env) {
-	host := e.Host.Name
+	var podBuf, addrBuf [160]byte
+	host, container := e.Host.Name, e.Host.ContainerID
+	if container == "host" {
+		container = ""
+	}
+	var pod []byte
 	if e.Host.Pod != "" {
-		s.tell(e, env, signal.IDHost, host, signal.IDPod, e.Host.Namespace+"/"+e.Host.Pod)
+		pod = append(append(append(podBuf[:0], e.Host.Namespace...), '/'), e.Host.Pod...)
+		tell(s, e, env, signal.IDPod, pod, signal.IDHost, host)
+		tell(s, e, env, signal.IDContainer, container, signal.IDPod, pod)
 	}
-	if e.Host.ContainerID != "" && e.Host.ContainerID != "host" {
-		s.tell(e, env, signal.IDHost, host, signal.IDContainer, e.Host.ContainerID)
+	tell(s, e, env, signal.IDContainer, container, signal.IDHost, host)
+	if !machine(e.Source.IP, env, e.Time) {
+		return
 	}
-	// A container's connection shows the pod's address, not the host's.
-	if s.machine(e.Source.IP, env, e.Time) {
-		switch {
-		case e.Host.Pod != "":
-			s.tell(e, env, signal.IDPod, e.Host.Namespace+"/"+e.Host.Pod, signal.IDAddress, addressOf(e, e.Source.IP))
-		case e.Host.ContainerID == "" || e.Host.ContainerID == "host":
-			s.tell(e, env, signal.IDHost, host, signal.IDAddress, addressOf(e, e.Source.IP))
-		default:
-			s.tell(e, env, signal.IDContainer, e.Host.ContainerID, signal.IDAddress, addressOf(e, e.Source.IP))
-		}
+	// A container's connection shows the pod's address, which is not always
+	// the host's.
+	a := address(addrBuf[:0], e, e.Source.IP)
+	switch {
+	case pod != nil:
+		tell(s, e, env, signal.IDAddress, a, signal.IDPod, pod)
+	case container != "":
+		tell(s, e, env, signal.IDAddress, a, signal.IDContainer, container)
+	default:
+		tell(s, e, env, signal.IDAddress, a, signal.IDHost, host)
 	}
 }
 
 // cloud binds the instance behind an instance role's session.
 func (s *state) cloud(e *event.Event, env *detect.Env) {
-	if !strings.HasPrefix(e.User.Session, "i-") {
+	if !instance(e.User.Session) {
 		return
 	}
-	s.tell(e, env, signal.IDInstance, e.User.Session, signal.IDPrincipal, e.User.ID)
-	if s.machine(e.Source.IP, env, e.Time) {
-		s.tell(e, env, signal.IDAddress, addressOf(e, e.Source.IP), signal.IDInstance, e.User.Session)
+	tell(s, e, env, signal.IDInstance, e.User.Session, signal.IDPrincipal, e.User.ID)
+	if machine(e.Source.IP, env, e.Time) {
+		var buf [96]byte
+		tell(s, e, env, signal.IDAddress, address(buf[:0], e, e.Source.IP), signal.IDInstance, e.User.Session)
 	}
 }
 
+// instance reports whether a session is named after an instance, as those of
+// instance roles are: anyone else may call a session what they like, but not
+// get the role of an instance.
+func instance(session string) bool {
+	id, ok := strings.CutPrefix(session, "i-")
+	return ok && (len(id) == 8 || len(id) == 17) && strings.Trim(id, "0123456789abcdef") == ""
+}
+
 // machine reports whether an address can belong to one machine of the site.
-func (s *state) machine(a netip.Addr, env *detect.Env, at int64) bool {
+func machine(a netip.Addr, env *detect.Env, at int64) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() && !a.IsLinkLocalUnicast() && !a.IsMulticast() &&
 		env.Site.Internal(a) && !env.Site.Aggregator(a, at)
 }
 
-func addressOf(e *event.Event, a netip.Addr) string {
+// address appends realm|address.
+func address(dst []byte, e *event.Event, a netip.Addr) []byte {
 	realm := e.Observer.Realm
 	if realm == "" {
 		realm = site.DefaultRealm
 	}
-	return string(site.AppendAddressKey(nil, realm, a))
+	return site.AppendAddressKey(dst, realm, a)
 }
 
-// tell sends a fact that is new or due for a refresh.
-func (s *state) tell(e *event.Event, env *detect.Env, at signal.IDType, a string, bt signal.IDType, b string) {
-	if a == "" || b == "" {
+// text is an identifier as it stands in an event or a buffer.
+type text interface{ ~string | ~[]byte }
+
+// tell sends the fact that an identifier belongs to a wider one, where it is
+// new, has changed or is due for a refresh.
+func tell[A, B text](s *state, e *event.Event, env *detect.Env, at signal.IDType, a A, bt signal.IDType, b B) {
+	if len(a) == 0 || len(b) == 0 {
 		return
 	}
-	i := slices.IndexFunc(s.facts, func(f sent) bool { return f.a.Type == at && f.a.Value == a && f.b.Type == bt && f.b.Value == b })
+	id := hash(at, a, bt)
+	x := s.bindings[id]
 	switch {
-	case i >= 0 && e.Time < s.facts[i].at+refresh && e.Time > s.facts[i].at-refresh:
-		return
-	case i >= 0:
-		f := s.facts[i]
-		f.at = e.Time
-		s.facts = append(slices.Delete(s.facts, i, i+1), f)
-	default:
-		if len(s.facts) == maxFacts {
-			s.facts = slices.Delete(s.facts, 0, 1)
+	case x == nil:
+		if x = s.admit(id, e.Time); x == nil {
+			env.Count("facts_dropped", string(bt), 1)
+			return
 		}
-		s.facts = append(s.facts, sent{
-			signal.Identifier{Type: at, Value: strings.Clone(a)}, signal.Identifier{Type: bt, Value: strings.Clone(b)}, e.Time,
-		})
+		*x = binding{
+			narrow:  signal.Identifier{Type: at, Value: strings.Clone(string(a))},
+			wide:    signal.Identifier{Type: bt, Value: strings.Clone(string(b))},
+			changed: e.Time - turns, // the first change is told at once
+		}
+	case x.wide.Value == string(b):
+		if e.Time < x.sent+refresh {
+			return
+		}
+	case e.Time < x.changed+turns:
+		return
+	default:
+		x.wide.Value, x.changed = strings.Clone(string(b)), e.Time
 	}
-	f := s.facts[len(s.facts)-1]
-	env.Fact(&signal.Fact{A: f.a, B: f.b, From: e.Time, Source: strings.Clone(e.Observer.Type)})
+	x.sent = e.Time
+	env.Fact(&signal.Fact{A: x.narrow, B: x.wide, From: e.Time, Source: strings.Clone(e.Observer.Type)})
+}
+
+func hash[A text](at signal.IDType, a A, bt signal.IDType) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(string(at))
+	_, _ = d.WriteString(string(bt))
+	var buf [256]byte
+	_, _ = d.Write(append(buf[:0], a...))
+	return d.Sum64()
+}
+
+// admit makes room for a binding: the one that was sent longest ago goes, if
+// that is an hour ago. It returns nil where there is none.
+func (s *state) admit(id uint64, now int64) *binding {
+	if len(s.bindings) >= maxBindings {
+		if now < s.full {
+			return nil
+		}
+		list := s.sorted()
+		oldest := slices.MinFunc(list, func(a, b *binding) int { return cmp.Compare(a.sent, b.sent) })
+		if s.full = oldest.sent + refresh; now < s.full {
+			return nil
+		}
+		delete(s.bindings, hash(oldest.narrow.Type, oldest.narrow.Value, oldest.wide.Type))
+	}
+	if s.bindings == nil {
+		s.bindings = map[uint64]*binding{}
+	}
+	x := &binding{}
+	s.bindings[id] = x
+	return x
+}
+
+// sorted are the bindings in the order of their texts.
+func (s *state) sorted() []*binding {
+	list := make([]*binding, 0, len(s.bindings))
+	for _, x := range s.bindings {
+		list = append(list, x)
+	}
+	slices.SortFunc(list, func(a, b *binding) int {
+		return cmp.Or(strings.Compare(a.narrow.Value, b.narrow.Value), cmp.Compare(a.narrow.Type, b.narrow.Type), cmp.Compare(a.wide.Type, b.wide.Type))
+	})
+	return list
 }
 
 // Next implements detect.State.
@@ -169,11 +273,11 @@ func (s *state) Next() detect.Timer { return detect.NoTimer }
 // Advance implements detect.State.
 func (s *state) Advance(*detect.Env) {}
 
-// Expired implements detect.State: facts older than a day are known to be
-// stale where they are used.
+// Expired implements detect.State: what was sent more than an hour ago would be
+// sent again anyway. That all sources have closed says nothing about time.
 func (s *state) Expired(low int64) bool {
-	for _, f := range s.facts {
-		if f.at+24*refresh > low {
+	for _, x := range s.bindings {
+		if low == detect.Never || x.sent+refresh > low {
 			return false
 		}
 	}
@@ -182,12 +286,12 @@ func (s *state) Expired(low int64) bool {
 
 // Append implements detect.State.
 func (s *state) Append(dst []byte) []byte {
-	dst = operator.AppendUint(dst, len(s.facts))
-	for _, f := range s.facts {
-		for _, id := range []signal.Identifier{f.a, f.b} {
+	dst = operator.AppendUint(dst, len(s.bindings))
+	for _, x := range s.sorted() {
+		for _, id := range [...]signal.Identifier{x.narrow, x.wide} {
 			dst = operator.AppendString(operator.AppendString(dst, id.Type), id.Value)
 		}
-		dst = operator.AppendInt(dst, f.at)
+		dst = operator.AppendInt(operator.AppendInt(dst, x.sent), x.changed)
 	}
 	return dst
 }
@@ -195,14 +299,17 @@ func (s *state) Append(dst []byte) []byte {
 // Load implements detect.State.
 func (s *state) Load(data []byte) error {
 	r := operator.NewReader(data)
-	s.facts = nil
+	s.bindings = nil
 	for range r.Count() {
-		f := sent{
-			a: signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
-			b: signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
+		x := &binding{
+			narrow: signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
+			wide:   signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
+			sent:   r.Int(), changed: r.Int(),
 		}
-		f.at = r.Int()
-		s.facts = append(s.facts, f)
+		if s.bindings == nil {
+			s.bindings = map[uint64]*binding{}
+		}
+		s.bindings[hash(x.narrow.Type, x.narrow.Value, x.wide.Type)] = x
 	}
 	return r.Err()
 }

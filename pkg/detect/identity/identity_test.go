@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -93,15 +94,39 @@ func host(name, pod, container, local string) *event.Event {
 	return e
 }
 
+// at moves an event.
+func at(e *event.Event, minutes int64) *event.Event {
+	e.Time = base + minutes*60_000_000
+	return e
+}
+
 func TestFacts(t *testing.T) {
 	t.Parallel()
-	role := &event.Event{Kind: event.KindObject, Time: base}
-	role.Observer.Type, role.User.ID, role.User.Session = "cloudtrail", "arn:role", "i-9"
-	role.Source.IP = netip.MustParseAddr("203.0.113.9")
-	person := &event.Event{Kind: event.KindObject, Time: base}
-	person.Observer.Type, person.User.ID, person.User.Session = "cloudtrail", "arn:role", "alice"
+	cloud := func(session, ip string) *event.Event {
+		e := &event.Event{Kind: event.KindObject, Time: base}
+		e.Observer.Type, e.User.ID, e.User.Session = "cloudtrail", "arn:role", session
+		e.Source.IP = netip.MustParseAddr(ip)
+		return e
+	}
+	// nat is a record at a gateway: the packet's addresses are others than the
+	// interface's.
+	nat := func(src, natSrc, dst, natDst, direction string) *event.Event {
+		e := flow(src, dst, direction, base)
+		e.Flow.Interface, e.Flow.InstanceID = "eni-nat", ""
+		if natSrc != "" {
+			e.Source.NatIP = netip.MustParseAddr(natSrc)
+		}
+		if natDst != "" {
+			e.Destination.NatIP = netip.MustParseAddr(natDst)
+		}
+		return e
+	}
 	future := flow("10.0.0.1", "203.0.113.9", "egress", base)
 	future.Future = true
+	attachment := flow("10.0.0.1", "10.9.0.1", "ingress", base)
+	attachment.Observer.Type, attachment.Flow.Interface, attachment.Flow.InstanceID = "tgwflow", "tgw-attach-1", ""
+	noInterface := flow("10.0.0.1", "203.0.113.9", "egress", base)
+	noInterface.Flow.Interface = ""
 	for name, tc := range map[string]struct {
 		in   []*event.Event
 		want []string
@@ -110,6 +135,12 @@ func TestFacts(t *testing.T) {
 		"ingress":                   {[]*event.Event{flow("203.0.113.9", "10.0.0.2", "ingress", base)}, []string{"address default|10.0.0.2 = interface eni-1", "interface eni-1 = instance i-1"}},
 		"by address":                {[]*event.Event{flow("203.0.113.9", "10.0.0.2", "", base)}, []string{"address default|10.0.0.2 = interface eni-1", "interface eni-1 = instance i-1"}},
 		"both inside, no direction": {[]*event.Event{flow("10.0.0.1", "10.0.0.2", "", base)}, []string{"interface eni-1 = instance i-1"}},
+		"no interface id":           {[]*event.Event{noInterface}, []string{"address default|10.0.0.1 = instance i-1"}},
+		"another's packet at a gateway, no direction": {[]*event.Event{nat("10.0.1.5", "", "203.0.113.5", "10.0.0.220", "")}, nil},
+		"another's packet at a gateway, ingress":      {[]*event.Event{nat("10.0.1.5", "", "203.0.113.5", "10.0.0.220", "ingress")}, []string{"address default|10.0.0.220 = interface eni-nat"}},
+		"the gateway's own packet":                    {[]*event.Event{nat("10.0.0.220", "", "203.0.113.5", "", "")}, []string{"address default|10.0.0.220 = interface eni-nat"}},
+		"a forwarded packet":                          {[]*event.Event{nat("10.0.1.5", "10.0.0.220", "203.0.113.5", "", "egress")}, []string{"address default|10.0.0.220 = interface eni-nat"}},
+		"a transit gateway":                           {[]*event.Event{attachment}, nil},
 		"again at once and after an hour": {
 			[]*event.Event{flow("10.0.0.1", "9.9.9.9", "egress", base), flow("10.0.0.1", "9.9.9.9", "egress", base+1), flow("10.0.0.1", "9.9.9.9", "egress", base+3600_000_000)},
 			[]string{
@@ -117,13 +148,27 @@ func TestFacts(t *testing.T) {
 				"address default|10.0.0.1 = interface eni-1", "interface eni-1 = instance i-1",
 			},
 		},
-		"host":               {[]*event.Event{host("web-1", "", "host", "10.0.0.7")}, []string{"host web-1 = address default|10.0.0.7"}},
-		"loopback":           {[]*event.Event{host("web-1", "", "", "127.0.0.1")}, nil},
-		"pod":                {[]*event.Event{host("node", "p", "c1", "100.64.0.7")}, []string{"host node = pod prod/p", "host node = container c1", "pod prod/p = address default|100.64.0.7"}},
-		"container":          {[]*event.Event{host("node", "", "c1", "172.17.0.2")}, []string{"host node = container c1", "container c1 = address default|172.17.0.2"}},
-		"role outside":       {[]*event.Event{role}, []string{"instance i-9 = principal arn:role"}},
-		"a person's session": {[]*event.Event{person}, nil},
-		"from the future":    {[]*event.Event{future}, nil},
+		"a change, and back": {
+			[]*event.Event{host("a", "", "", "10.0.0.7"), at(host("b", "", "", "10.0.0.7"), 1), at(host("a", "", "", "10.0.0.7"), 30), at(host("a", "", "", "10.0.0.7"), 31)},
+			[]string{"address default|10.0.0.7 = host a", "address default|10.0.0.7 = host b", "address default|10.0.0.7 = host a"},
+		},
+		"by turns": {
+			[]*event.Event{
+				host("a", "", "", "10.0.0.7"), at(host("b", "", "", "10.0.0.7"), 1), at(host("a", "", "", "10.0.0.7"), 2), at(host("b", "", "", "10.0.0.7"), 3),
+				at(host("a", "", "", "10.0.0.7"), 6), at(host("b", "", "", "10.0.0.7"), 7),
+			},
+			[]string{"address default|10.0.0.7 = host a", "address default|10.0.0.7 = host b", "address default|10.0.0.7 = host a"},
+		},
+		"host":                       {[]*event.Event{host("web-1", "", "host", "10.0.0.7")}, []string{"address default|10.0.0.7 = host web-1"}},
+		"loopback":                   {[]*event.Event{host("web-1", "", "", "127.0.0.1")}, nil},
+		"link-local":                 {[]*event.Event{host("web-1", "", "", "fe80::1")}, nil},
+		"pod":                        {[]*event.Event{host("node", "p", "c1", "100.64.0.7")}, []string{"pod prod/p = host node", "container c1 = pod prod/p", "container c1 = host node", "address default|100.64.0.7 = pod prod/p"}},
+		"container":                  {[]*event.Event{host("node", "", "c1", "172.17.0.2")}, []string{"container c1 = host node", "address default|172.17.0.2 = container c1"}},
+		"role outside":               {[]*event.Event{cloud("i-0123456789abcdef0", "203.0.113.9")}, []string{"instance i-0123456789abcdef0 = principal arn:role"}},
+		"role inside":                {[]*event.Event{cloud("i-01234567", "10.0.0.9")}, []string{"instance i-01234567 = principal arn:role", "address default|10.0.0.9 = instance i-01234567"}},
+		"a person's session":         {[]*event.Event{cloud("alice", "10.0.0.9")}, nil},
+		"a session that looks alike": {[]*event.Event{cloud("i-am-alice", "10.0.0.9")}, nil},
+		"from the future":            {[]*event.Event{future}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,15 +179,78 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-func TestBounded(t *testing.T) {
+// TestFlood holds that forged names cost bounded memory and facts, and that
+// what is known keeps its place.
+func TestFlood(t *testing.T) {
 	t.Parallel()
-	var in []*event.Event
-	for i := range 300 {
-		e := flow("10.0.0.1", "9.9.9.9", "egress", base)
-		e.Source.IP = netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)})
-		in = append(in, e)
+	set, err := detect.NewSet(detect.Config{}, []detect.Detector{identity.New()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := len(run(t, in...)); n < 300 {
-		t.Errorf("%d facts of 300 addresses", n)
+	out := &facts{t: t}
+	apply := func(e *event.Event) {
+		data, err := e.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := set.Apply(&operator.Record{Kind: e.Kind.String(), Key: []byte("k"), Value: data}, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(host("node", "p", "c", ""))
+	for i := range 20_000 {
+		apply(at(host("node", "", fmt.Sprint("c", i), ""), int64(i)/1000))
+	}
+	size := 0
+	for b := range set.Buckets() {
+		size += len(set.AppendBucket(nil, b))
+	}
+	if len(out.list) > 512 || size > 64<<10 {
+		t.Errorf("%d facts, %d bytes of state", len(out.list), size)
+	}
+	n := len(out.list)
+	apply(at(host("node", "p", "c", ""), 30))
+	if len(out.list) != n {
+		t.Errorf("a known fact was sent again: %v", out.list[n:])
+	}
+}
+
+// TestKnownFactsCostNothing holds that an event which says nothing new costs no
+// allocation beyond the set's own.
+func TestKnownFactsCostNothing(t *testing.T) { //nolint:paralleltest // it counts allocations
+	set, err := detect.NewSet(detect.Config{}, []detect.Detector{identity.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &facts{t: t}
+	for _, e := range []*event.Event{flow("10.0.0.1", "9.9.9.9", "egress", base), host("node", "p", "c1", "100.64.0.7")} {
+		data, err := e.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &operator.Record{Kind: e.Kind.String(), Key: []byte("k"), Value: data}
+		if n := testing.AllocsPerRun(100, func() { _ = set.Apply(rec, out) }); n != 0 {
+			t.Errorf("%s: %v allocations", e.Kind, n)
+		}
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	for name, e := range map[string]*event.Event{"flow": flow("10.0.0.1", "9.9.9.9", "egress", base), "host": host("node", "p", "c1", "100.64.0.7")} {
+		b.Run(name, func(b *testing.B) {
+			set, err := detect.NewSet(detect.Config{}, []detect.Detector{identity.New()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			data, err := e.Append(nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rec, out := &operator.Record{Kind: e.Kind.String(), Key: []byte("k"), Value: data}, &facts{}
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = set.Apply(rec, out)
+			}
+		})
 	}
 }
