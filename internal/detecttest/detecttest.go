@@ -192,6 +192,7 @@ type Context struct {
 
 // NewContext returns an empty context.
 func NewContext(tb testing.TB) *Context {
+	tb.Helper()
 	return &Context{TB: tb, Counts: map[string]int64{}, Touched: map[int]bool{}}
 }
 

@@ -25,7 +25,6 @@ type toy struct {
 	id      string
 	stuck   bool // asks for the same time again and again
 	factor  float64
-	grace   int64
 	mode    string
 	expires bool
 }
@@ -341,7 +340,9 @@ func TestStreamsOfAnObserver(t *testing.T) {
 				t.Errorf("low %d, want %d", got, c.want)
 			}
 			w.reload(detect.Config{}, &toy{id: "toy"})
-			w.set.LoadBucket(0, nil)
+			if err := w.set.LoadBucket(0, nil); err != nil {
+				t.Fatal(err)
+			}
 			if got := low(w); got != c.want {
 				t.Errorf("after a snapshot: low %d, want %d", got, c.want)
 			}
@@ -423,9 +424,9 @@ func TestFloodOfKeys(t *testing.T) {
 	t.Parallel()
 	cfg := detect.Config{MaxKeys: 100}
 	w := newWorld(t, cfg, &toy{id: "toy"})
-	real := []string{"r1", "r2", "r3", "r4", "r5"}
+	steady := []string{"r1", "r2", "r3", "r4", "r5"}
 	for range 2 {
-		for _, k := range real {
+		for _, k := range steady {
 			w.event(event.KindConn, "one", k, 30, "")
 		}
 		w.now += 600 * second
@@ -444,7 +445,7 @@ func TestFloodOfKeys(t *testing.T) {
 	}
 	w.reload(cfg, &toy{id: "toy"})
 	w.mark("i", false, "one/conn=100")
-	for _, k := range real {
+	for _, k := range steady {
 		if !slices.Contains(w.keys(), k+"@0") {
 			t.Errorf("the flood evicted %s", k)
 		}

@@ -293,7 +293,8 @@ func (s *encryptedState) send(v *detect.View[encryptedView], h *detect.Hour[talk
 		Source:      signal.Endpoint{IP: w.client.String()},
 		Destination: signal.Endpoint{IP: x.server.String(), Port: x.port, Domain: x.name},
 		Values: []signal.Value{
-			{Name: "connections", Value: float64(x.connections)}, {Name: "hellos", Value: float64(x.hellos)},
+			{Name: "connections", Value: float64(x.connections)},
+			{Name: "hellos", Value: float64(x.hellos)},
 			{Name: "bytes_received", Value: float64(x.down)},
 		},
 		Evidence: x.evidence, Observers: []string{source}, Complete: complete(v.Observer, h.End, env),

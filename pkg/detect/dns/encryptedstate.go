@@ -100,13 +100,10 @@ func (s *encryptedState) Apply(e *event.Event, env *detect.Env) {
 // spoke reports whether something was sent: an attempt that a firewall ended
 // is no use of a resolver.
 func spoke(e *event.Event) bool {
-	switch e.Kind {
-	case event.KindConn:
-		return e.Source.Bytes.Or(1) > 0
-	case event.KindFlow:
+	if e.Kind == event.KindFlow {
 		return e.Source.Packets.Or(4) >= 4 || e.Network.Transport == "udp"
 	}
-	return true
+	return e.Kind != event.KindConn || e.Source.Bytes.Or(1) > 0
 }
 
 // returned counts what a resolver sent back, where that is a record of its own.

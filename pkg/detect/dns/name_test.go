@@ -171,7 +171,7 @@ func FuzzParse(f *testing.F) {
 // naive counts the data of names as the definition says, label by label.
 func naive(names []string) float64 {
 	seen := map[string]bool{}
-	var labels map[string]int = map[string]int{} // label → first place, from the domain outward
+	labels := map[string]int{} // label → first place, from the domain outward
 	places := map[int]map[string]bool{}
 	uses := map[int]int{}
 	for _, n := range names {

@@ -49,7 +49,7 @@ var signs = [signCount]struct {
 type levels [signCount]uint8
 
 // score sums the points.
-func (l *levels) score() (sum int) {
+func (l levels) score() (sum int) {
 	for s, level := range l {
 		sum += int(signs[s].points[level])
 	}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/gaissmai/bart"
@@ -296,7 +297,7 @@ func (v *view) signal(observer, subject string, start, end int64, env *detect.En
 	}
 	return &signal.Signal{
 		// Two observers judge the same domain each for itself.
-		ID:      signal.ID(TunnelID, env.Key, subject, observer, fmt.Sprint(start)),
+		ID:      signal.ID(TunnelID, env.Key, subject, observer, strconv.FormatInt(start, 10)),
 		Channel: "dns", Start: start, End: end, Subject: subject, Layer: "name-data",
 		Entity:    detect.AddressEntity(v.realm, v.client),
 		Source:    signal.Endpoint{IP: v.client.String()},

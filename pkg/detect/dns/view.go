@@ -202,15 +202,15 @@ func (v *view) begin() *view {
 // contactLow is how far everything that would show a contact is complete, 0
 // where nothing of the kind is known of.
 func contactLow(observer string, env *detect.Env) int64 {
-	low, any := detect.Never, false
+	low, shown := detect.Never, false
 	for _, k := range contactKinds {
 		l := env.Low(observer, k)
 		if l == 0 && !env.Shows(observer, k) {
 			continue
 		}
-		low, any = min(low, l), true
+		low, shown = min(low, l), true
 	}
-	if !any {
+	if !shown {
 		return 0
 	}
 	return min(low, env.Low(observer, event.KindDNS))
