@@ -36,6 +36,7 @@ func TestKilledAnywhere(t *testing.T) {
 	embedded := func(seed int) bool { return (seed+seed/4)%2 == 1 }
 	together(t, *crashes, func(seed int) string { return fmt.Sprintf("seed=%d,embedded=%v", seed, embedded(seed)) },
 		func(t *testing.T, seed int) {
+			t.Helper()
 			embedded := embedded(seed)
 			rng := rand.New(rand.NewPCG(uint64(seed), 7))
 			w := newWorld(t, 2)

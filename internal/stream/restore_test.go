@@ -100,6 +100,7 @@ func TestLostStateIsAnError(t *testing.T) {
 		}, "unknown version"},
 	}
 	together(t, len(cases), func(i int) string { return cases[i].name }, func(t *testing.T, i int) {
+		t.Helper()
 		tc := cases[i]
 		w := newWorld(t, 1)
 		rng := rand.New(rand.NewPCG(11, 1))
