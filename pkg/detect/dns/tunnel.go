@@ -102,6 +102,9 @@ func (t *Tunnel) direct(e *event.Event, s *site.Site) bool {
 // where it is not asked of a server outside that nobody knows.
 func exempt(e *event.Event, s *site.Site, direct bool) bool {
 	name := e.DNS.Name
+	if e.Destination.Port.Or(0) == 137 && strings.IndexByte(name, '.') < 0 {
+		return true // NetBIOS, which has its own names and types, and is asked of anyone
+	}
 	if !direct {
 		switch e.Destination.Port.Or(0) {
 		case 137, 5353, 5355: // NetBIOS, mDNS, LLMNR

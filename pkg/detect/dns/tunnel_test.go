@@ -337,6 +337,7 @@ func TestForms(t *testing.T) {
 		".local of a domain controller": {func(s *script) string { return s.random(30) + ".ad.local" }, none, false},
 		".local asked outside":          {func(s *script) string { return s.random(30) + ".ad.local" }, both(none, direct), true},
 		"NetBIOS":                       {func(s *script) string { return s.random(30) + ".evil.test" }, func(e *event.Event) { none(e); e.Destination.Port = event.N(137) }, false},
+		"NetBIOS outside":               {func(s *script) string { return strings.ToUpper(s.random(15)) }, func(e *event.Event) { none(e); direct(e); e.Destination.Port, e.DNS.Type = event.N(137), "NBSTAT" }, false},
 		"the port of NetBIOS outside":   {func(s *script) string { return s.random(30) + ".evil.test" }, func(e *event.Event) { none(e); direct(e); e.Destination.Port = event.N(137) }, true},
 		"own zone":                      {func(s *script) string { return s.random(30) + ".corp.example.com" }, none, false},
 		"own zone at a public resolver": {func(s *script) string { return s.random(30) + ".corp.example.com" }, both(none, google), false},
