@@ -221,7 +221,7 @@ func TestFlood(t *testing.T) {
 	st := parse(t, "")
 	p := detecttest.NewPlayer(t, nil, detectors()...)
 	p.NoMarks, p.Context.Quiet = true, true
-	const n, batch = 100_000, 5_000
+	const n, batch = 50_000, 5_000
 	for i := 0; i < n; i += batch {
 		var events []event.Event
 		for j := i; j < i+batch; j++ {
