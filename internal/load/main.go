@@ -23,9 +23,9 @@ import (
 func main() {
 	from := flag.String("from", "internal/demo/data/background/dns.log.gz", "recorded dns.log (JSON, gzip)")
 	lines := flag.Int("lines", 2_000_000, "lines to write")
-	clients := flag.Int("clients", 120_000, "different clients")
-	domains := flag.Int("domains", 60_000, "different registered domains")
-	span := flag.Float64("hours", 6, "hours of event time that the lines span")
+	clients := flag.Int("clients", 100_000, "different clients")
+	domains := flag.Int("domains", 52_000, "different registered domains")
+	span := flag.Float64("hours", 1, "hours of event time that the lines span")
 	flag.Parse()
 	if err := run(os.Stdout, *from, *lines, *clients, *domains, *span); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -52,7 +52,7 @@ func run(w io.Writer, from string, lines, clients, domains int, hours float64) e
 		t := &templates[i%len(templates)]
 		ts := start + int64(i)*max(step, 1)
 		// Multipliers without a common factor spread clients and domains.
-		client, domain := (i*7919)%clients, (i*104729+i/len(templates))%domains
+		client, domain := (i*7919)%clients, (i*104729)%domains
 		b = fmt.Appendf(b[:0], `{"ts":%d.%06d,"uid":"C%s`, ts/1e6, ts%1e6, strconv.FormatInt(int64(i)+1e9, 36))
 		b = append(append(b, t.client...), "10."...)
 		b = strconv.AppendInt(b, int64(client>>16), 10)
@@ -60,7 +60,7 @@ func run(w io.Writer, from string, lines, clients, domains int, hours float64) e
 		b = strconv.AppendInt(append(b, '.'), int64(client&255), 10)
 		b = append(append(b, t.host...), t.labels...)
 		b = strconv.AppendInt(append(b, 'd'), int64(domain), 36)
-		b = append(append(append(b, '.'), t.suffix...), t.rest...)
+		b = append(append(append(b, '.'), templates[domain%len(templates)].suffix...), t.rest...)
 		if _, err := out.Write(append(b, '\n')); err != nil {
 			return err
 		}

@@ -232,8 +232,11 @@ func (s *tunnelState) advance(v *detect.View[view], env *detect.Env) {
 	}
 	w.shards.Due(low, func(h *detect.Hour[shard]) { s.endShard(v, h, env) })
 	if low != detect.Never && w.wake <= low {
-		// Nothing shows contacts yet.
-		w.wake = low + wakeEvery
+		// Nothing shows contacts yet, and most likely nothing ever will: a
+		// sensor with a DNS log only is not asked again and again for each of
+		// its clients. The next contact or question, or the end of the window,
+		// settles what has become known meanwhile.
+		w.wake = detect.Never
 	}
 }
 
