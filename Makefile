@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 export GOTOOLCHAIN := local
 
-LDFLAGS := -s -w -X github.com/ebbwatch/ebbwatch/internal/app.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w
 SERVICES := $(notdir $(wildcard cmd/*))
 
 .PHONY: help

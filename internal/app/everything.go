@@ -160,7 +160,7 @@ func runServices(ctx context.Context, room *Room, c *Everything, common Common, 
 		tasks = append(tasks, Task{s.Name, s.Run})
 	}
 	if started != nil {
-		started(fmt.Sprint(common.Kafka.Brokers[0]), admin)
+		started(common.Kafka.Brokers[0], admin)
 	}
 	return RunGroup(ctx, room.Log, tasks...)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func bar(out io.Writer, p hunt.Progress) {
 
 // thousands writes a count with thin separators.
 func thousands(n int64) string {
-	text := fmt.Sprint(n)
+	text := strconv.FormatInt(n, 10)
 	var parts []string
 	for len(text) > 3 {
 		parts = append([]string{text[len(text)-3:]}, parts...)

@@ -127,8 +127,7 @@ func (s Source) Load(cfg any, version string) (Action, error) {
 func loadFile(path string, cfg any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		var at *fs.PathError
-		if errors.As(err, &at) {
+		if at, ok := errors.AsType[*fs.PathError](err); ok {
 			return fmt.Errorf("%w: configuration file %s: %w", ErrUsage, path, at.Err)
 		}
 		return fmt.Errorf("configuration file: %w", err)

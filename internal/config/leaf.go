@@ -54,7 +54,7 @@ func walk(v reflect.Value, prefix string, out *[]leaf) {
 }
 
 func isText(v reflect.Value) bool {
-	_, ok := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	return ok
 }
 
@@ -96,7 +96,7 @@ func (l leaf) set(text string) error {
 		v.Set(list)
 		return nil
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {
@@ -146,7 +146,7 @@ func (l leaf) text() string {
 	if v.IsZero() && v.Kind() != reflect.Bool {
 		return ""
 	}
-	if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); ok {
 		data, err := m.MarshalText()
 		if err != nil {
 			return ""

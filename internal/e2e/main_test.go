@@ -56,6 +56,9 @@ func (p *process) Write(b []byte) (int, error) {
 	return p.stderr.Write(b)
 }
 
+// wait returns how the process ended.
+func (p *process) wait() error { return <-p.ended }
+
 func (p *process) log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,7 +78,7 @@ func start(t *testing.T, name string, args ...string) *process {
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
 			_ = p.cmd.Process.Kill()
-			<-p.ended
+			_ = p.wait()
 		}
 		if t.Failed() {
 			t.Logf("%s:\n%s", name, p.log())
@@ -99,7 +102,7 @@ func (p *process) stop() {
 		p.t.Logf("%s drained in %s", p.name, time.Since(began).Round(time.Millisecond))
 	case <-time.After(10 * time.Second):
 		_ = p.cmd.Process.Kill()
-		<-p.ended
+		_ = p.wait()
 		p.t.Errorf("%s did not drain within 10 s", p.name)
 	}
 }

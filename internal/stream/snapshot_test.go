@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,11 +37,12 @@ func benchWorker(t rapid.TB, embedded bool) *worker {
 
 // image is the whole state of an operator.
 func image(op operator.Operator) string {
-	s := string(op.AppendShared(nil))
+	var s strings.Builder
+	s.WriteString(string(op.AppendShared(nil)))
 	for b := range op.Buckets() {
-		s += "|" + string(op.AppendBucket(nil, b))
+		s.WriteString("|" + string(op.AppendBucket(nil, b)))
 	}
-	return s + "|" + op.(*counter).epoch
+	return s.String() + "|" + op.(*counter).epoch
 }
 
 // TestASnapshotIsOneCut takes snapshots over several commits while the state
@@ -66,7 +68,7 @@ func TestASnapshotIsOneCut(t *testing.T) {
 				w.next = offset
 			}
 			if rapid.IntRange(0, 9).Draw(t, "epoch") == 0 {
-				w.eng.epochs.set("site", []byte(fmt.Sprintf("epoch %d of some length that needs parts", step)))
+				w.eng.epochs.set("site", fmt.Appendf(nil, "epoch %d of some length that needs parts", step))
 			}
 			if err := w.adoptEpochs(); err != nil {
 				t.Fatal(err)

@@ -31,7 +31,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestAdmin(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "ebbwatch_test_total"})
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "ebbwatch_test_total", Help: "A counter."})
 	reg.MustRegister(c)
 	c.Inc()
 	var ready atomic.Bool

@@ -50,12 +50,12 @@ func TestScripts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := ""
+			var got strings.Builder
 			for _, s := range play(t, "", tc.in...).Context.Final() {
-				got += names(&s)
+				got.WriteString(names(&s))
 			}
-			if got != tc.want {
-				t.Errorf("got %q, want %q", got, tc.want)
+			if got.String() != tc.want {
+				t.Errorf("got %q, want %q", got.String(), tc.want)
 			}
 		})
 	}
