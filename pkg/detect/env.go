@@ -39,6 +39,11 @@ func (v *Env) Low(observer string, k event.Kind) int64 { return v.set.marks.low(
 // as the partition has seen: whether their absence means anything.
 func (v *Env) Shows(observer string, k event.Kind) bool { return v.set.marks.shows(observer, k) }
 
+// ShowsAny is Shows for any of several kinds.
+func (v *Env) ShowsAny(observer string, kinds []event.Kind) bool {
+	return v.set.marks.showsAny(observer, kinds)
+}
+
 // Evidence returns the event that is being applied, with its coordinates and
 // a copy of its record.
 func (v *Env) Evidence(e *event.Event) signal.Evidence {

@@ -68,6 +68,21 @@ func (m *marks) shows(name string, k event.Kind) bool {
 	return ob != nil && ob.kinds&(1<<k) != 0
 }
 
+func (m *marks) showsAny(name string, kinds []event.Kind) bool {
+	ob := m.last // mostly it is the observer of the event at hand
+	if ob == nil || ob.name != name {
+		ob = m.byName[name]
+	}
+	if ob == nil {
+		return false
+	}
+	var mask uint32
+	for _, k := range kinds {
+		mask |= 1 << k
+	}
+	return ob.kinds&mask != 0
+}
+
 // low is the smallest watermark of an observer's streams that can carry the
 // kind, or of all its streams for KindUnknown.
 func (m *marks) low(name string, k event.Kind) int64 {

@@ -136,8 +136,13 @@ func (s *tunnelState) question(v *detect.View[view], q *question, e *event.Event
 			p.served++
 		}
 	}
+	wake := w.wake
 	if w.await(q, h, e) {
 		env.Count("lookups_dropped", TunnelID, 1)
+	}
+	if !env.ShowsAny(v.Observer, contactKinds[:]) {
+		// Nothing would be decided: it waits for the end of the window.
+		w.wake = wake
 	}
 	s.judge(v, h, e, env)
 }
