@@ -110,8 +110,8 @@ func NewSet(domain string, maxKeys int) (operator.Operator, error) {
 }
 
 // NewCorrelator makes the operator of one partition of signals. noShadow takes
-// shadow signals and rules like any others: a hunt looks back and knows no
-// trial period.
+// the signals of detectors in shadow like any others: a hunt looks back and
+// knows no trial period.
 func NewCorrelator(noShadow bool) (operator.Operator, error) {
 	return correlate.New(correlate.Config{NoShadow: noShadow})
 }
