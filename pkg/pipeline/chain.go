@@ -48,6 +48,9 @@ type Config struct {
 	MaxKeys int
 	// NoShadow takes what is in shadow like anything else.
 	NoShadow bool
+	// Signals, when set, is handed every signal record before the correlator
+	// takes it, for tests and measurements. The bytes are valid during the call.
+	Signals func(value []byte)
 }
 
 // Alert is one alert record as the correlator emitted it.
@@ -247,6 +250,9 @@ func (c *Chain) drain() error {
 		c.queue = c.queue[1:]
 		switch out.Topic {
 		case detect.TopicSignals:
+			if c.cfg.Signals != nil && out.Kind == signal.KindSignal {
+				c.cfg.Signals(out.Value)
+			}
 			rec := operator.Record{Topic: out.Topic, Offset: c.signals, Time: c.now, Kind: out.Kind, Key: out.Key, Value: out.Value}
 			c.signals++
 			if err := c.correlate.Apply(&rec, c); err != nil {
