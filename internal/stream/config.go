@@ -45,6 +45,13 @@ type Config struct {
 	CommitInterval time.Duration
 	// MaxBytes of input end a transaction early; 64 MiB by default.
 	MaxBytes int
+	// PollRecords bounds one poll; 10 000 by default. Operators that work
+	// long on a record want few: what was polled must be done before a
+	// commit, and that is up to three polls for each partition.
+	PollRecords int
+	// Feedback allows operators to emit to their inputs: a record that tells
+	// the operator to go on with something in a later transaction.
+	Feedback bool
 	// SnapshotCycle is the time between two snapshots; 5 minutes by default.
 	SnapshotCycle time.Duration
 	// PartBytes is the largest part of a snapshot; 512 KiB by default.
@@ -99,6 +106,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 64 << 20
 	}
+	if c.PollRecords <= 0 {
+		c.PollRecords = pollRecords
+	}
 	if c.PartBytes <= 0 {
 		c.PartBytes = 512 << 10
 	}
@@ -136,7 +146,7 @@ func (c Config) validate() error {
 		if slices.Contains(c.Inputs[:i], in) {
 			errs = append(errs, fmt.Errorf("input %s is named twice", in))
 		}
-		if in == c.State || in == c.DeadLetter || slices.Contains(c.Outputs, in) {
+		if in == c.State || in == c.DeadLetter || !c.Feedback && slices.Contains(c.Outputs, in) {
 			errs = append(errs, fmt.Errorf("input %s is an output as well", in))
 		}
 	}

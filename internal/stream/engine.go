@@ -42,6 +42,7 @@ type Engine struct {
 
 	trims sync.WaitGroup
 
+	began      atomic.Int64               // when the current transaction did, in nanoseconds since 1970
 	produceErr atomic.Pointer[error]      // of the current transaction
 	client     atomic.Pointer[kgo.Client] // the session's, once it exists
 
@@ -75,7 +76,7 @@ func newEngine(cfg Config, factory operator.Factory, log *slog.Logger, reg prome
 		},
 		outputs: map[string]bool{}, workers: map[tp]*worker{}, fetched: map[tp]assignment{}, outEnds: map[tp]int64{},
 	}
-	for _, t := range cfg.Outputs {
+	for _, t := range append(slices.Clone(cfg.Outputs), cfg.DeadLetter) {
 		e.outputs[t] = true
 	}
 	return e, nil
@@ -283,6 +284,7 @@ func (e *Engine) cycle(ctx context.Context) (abort error, err error) {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	e.produceErr.Store(nil)
+	e.began.Store(time.Now().UnixNano())
 	pollCtx, cancel := context.WithTimeout(ctx, e.cfg.CommitInterval)
 	defer cancel()
 	stop := context.AfterFunc(e.ctx, cancel)
@@ -295,7 +297,7 @@ func (e *Engine) cycle(ctx context.Context) (abort error, err error) {
 	}
 	e.mu.Unlock()
 	for bytes := 0; abort == nil && bytes < e.cfg.MaxBytes; {
-		fetches := e.session.PollRecords(pollCtx, pollRecords)
+		fetches := e.session.PollRecords(pollCtx, e.cfg.PollRecords)
 		// From here on no rebalance happens until finish allows it.
 		if e.ctx.Err() != nil {
 			return nil, context.Cause(e.ctx)

@@ -147,6 +147,9 @@ func (w *worker) run(at assignment) {
 		}
 		return
 	}
+	if l, ok := w.op.(Live); ok {
+		l.Live(w.ctx)
+	}
 	w.ready.Store(true)
 	if at.committed {
 		w.eng.open(w)
