@@ -22,6 +22,7 @@ type counter struct {
 	shared    sharedState
 	epoch     string
 	touches   bool // call Touch, as the contract demands
+	whole     bool // the shared state was loaded, which comes last
 }
 
 type sums struct {
@@ -135,6 +136,9 @@ func (c *counter) AppendBucket(dst []byte, bucket int) []byte {
 }
 
 func (c *counter) LoadBucket(bucket int, data []byte) error {
+	if c.whole {
+		return errors.New("a bucket is loaded behind the shared state")
+	}
 	return json.Unmarshal(data, &c.buckets[bucket])
 }
 
@@ -146,4 +150,7 @@ func (c *counter) AppendShared(dst []byte) []byte {
 	return append(dst, data...)
 }
 
-func (c *counter) LoadShared(data []byte) error { return json.Unmarshal(data, &c.shared) }
+func (c *counter) LoadShared(data []byte) error {
+	c.whole = true
+	return json.Unmarshal(data, &c.shared)
+}

@@ -55,10 +55,12 @@
 //	TOPIC/PARTITION/k/KIND/SLOT/PART        an epoch in force at a snapshot
 //	TOPIC/PARTITION/m/SLOT                  the manifest of a snapshot
 //	TOPIC/PARTITION/e/KIND/OFFSET/PART      an epoch declared at an offset
+//	layout                                  whose place this is from here on
 //
 // Values carry a format version and a checksum (format.go). A partition that
 // holds keys of another input partition is refused: the partition counts were
-// changed without `ebbwatch state repartition`.
+// changed without `ebbwatch state repartition`. That command begins a new layout:
+// what lies before its record counts no more.
 //
 // # Snapshots
 //
@@ -72,6 +74,11 @@
 // complete manifest does not refer to. On the embedded broker nothing is
 // referred to or compacted: every snapshot is whole, and once one is complete
 // the state partition is trimmed up to the one before it.
+//
+// A restore reads the state partition twice: once to find the newest complete
+// snapshot by sequences, lengths and checksums alone, and once from its first
+// part to its manifest, to hand one item after the other to the operator,
+// the shared state last. So it holds one bucket beside the state itself.
 //
 // The first transaction of a partition without a committed offset writes an
 // empty snapshot at its first offset, before anything is processed. Hence a

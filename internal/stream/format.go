@@ -18,7 +18,36 @@ const (
 	typePart     = 'p' // part of a snapshot's item
 	typeManifest = 'm'
 	typeEpoch    = 'e' // part of an epoch's bytes
+	typeLayout   = 'l' // whose place this is, from here on
 )
+
+// layoutKey is the key of the layout record, see `ebbwatch state repartition`:
+// all that lies before it belongs to a layout that is no more.
+const layoutKey = "layout"
+
+// encodeLayout is the value of a layout record.
+func encodeLayout(t tp, partitions int32) []byte {
+	b := []byte{formatVersion, typeLayout}
+	b = binary.AppendUvarint(b, uint64(len(t.String())))
+	b = append(b, t.String()...)
+	return sealValue(binary.AppendUvarint(b, uint64(partitions)))
+}
+
+// decodeLayout checks that a layout record gives the place to t.
+func decodeLayout(t tp, value []byte) error {
+	r, err := openValue(typeLayout, value)
+	if err != nil {
+		return err
+	}
+	owner := string(r.bytes(r.uvarint()))
+	if r.uvarint(); r.bad {
+		return errCorrupt
+	}
+	if owner != t.String() {
+		return fmt.Errorf("the place is that of %s: %w", owner, errForeign)
+	}
+	return nil
+}
 
 // Errors of records on the state topic.
 var (
@@ -74,6 +103,9 @@ type stateKey struct {
 // parseKey reads a key of the input partition t. A key of another one gives
 // errForeign.
 func parseKey(t tp, key []byte) (k stateKey, err error) {
+	if string(key) == layoutKey {
+		return stateKey{typ: typeLayout}, nil
+	}
 	rest, ok := strings.CutPrefix(string(key), t.String()+"/")
 	if !ok {
 		return k, fmt.Errorf("key %q: %w", key, errForeign)

@@ -34,6 +34,9 @@ func (c *connection) readClient(from map[tp]int64) (*kgo.Client, error) {
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxWait(500*time.Millisecond),
+		// What a restore holds beside the state itself: several run at once.
+		kgo.FetchMaxBytes(8<<20),
+		kgo.FetchMaxPartitionBytes(4<<20),
 	)...)
 }
 
@@ -127,6 +130,11 @@ func (c *connection) readToEnd(ctx context.Context, from map[tp]int64, stall tim
 	if err != nil {
 		return err
 	}
+	return c.readUntil(ctx, from, ends, stall, fn)
+}
+
+// readUntil is readToEnd with the ends that a barrier gave.
+func (c *connection) readUntil(ctx context.Context, from, ends map[tp]int64, stall time.Duration, fn func(*kgo.Record) error) error {
 	// The aborted record itself is filtered; its marker, behind it, is not.
 	return c.read(ctx, from, stall, func(t tp, offset int64) bool { return offset > ends[t] }, func(r *kgo.Record) error {
 		if r.Attrs.IsControl() {

@@ -14,7 +14,7 @@ type metrics struct {
 	commits, aborts, snapshots, snapshotBytes           prometheus.Counter
 	commitSeconds, restoreSeconds                       prometheus.Observer
 	operator                                            *prometheus.CounterVec
-	lag                                                 *prometheus.GaugeVec
+	lag, restoring                                      *prometheus.GaugeVec
 	service                                             string
 }
 
@@ -54,6 +54,11 @@ func newMetrics(reg prometheus.Registerer, service string) (*metrics, error) {
 		Name: "ebbwatch_stream_lag_records", Help: "Records between the position in an input partition and its end.",
 	}, []string{"service", "topic", "partition"}))
 	errs = append(errs, err)
+	m.restoring, err = register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "ebbwatch_stream_restore_progress_ratio",
+		Help: "How far the restore of a partition is, by phase: find the snapshot, load it, replay the log behind it. Absent when nothing is restored.",
+	}, []string{"service", "topic", "partition", "phase"}))
+	errs = append(errs, err)
 	return m, errors.Join(errs...)
 }
 
@@ -79,4 +84,10 @@ func (m *metrics) setLag(t tp, n int64) {
 // forget drops the series of a partition that is no longer ours.
 func (m *metrics) forget(t tp) {
 	m.lag.DeleteLabelValues(m.service, t.topic, strconv.Itoa(int(t.partition)))
+	m.restoreEnded(t)
+}
+
+// restoreEnded drops the progress of a partition's restore.
+func (m *metrics) restoreEnded(t tp) {
+	m.restoring.DeletePartialMatch(prometheus.Labels{"service": m.service, "topic": t.topic, "partition": strconv.Itoa(int(t.partition))})
 }

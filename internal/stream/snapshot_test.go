@@ -147,16 +147,36 @@ func compacted(log []*kgo.Record) []*kgo.Record {
 func readBack(t rapid.TB, log []*kgo.Record, at int64) *worker {
 	t.Helper()
 	w := benchWorker(t, false)
-	st := &storedState{parts: map[itemKey]*storedItem{}, starts: map[*manifest]int64{}}
+	st := newStoredState()
 	for _, r := range log {
 		if err := st.add(w.tp, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.load(st, assignment{offset: at, committed: true}); err != nil {
+	w.loadFrom(t, st, log, at)
+	return w
+}
+
+// loadFrom loads the snapshot for an offset from a log.
+func (w *worker) loadFrom(t rapid.TB, st *storedState, log []*kgo.Record, at int64) {
+	t.Helper()
+	best, err := w.choose(st, assignment{offset: at, committed: true})
+	if err == nil {
+		err = w.load(st, best, func(l *loading) error {
+			for _, r := range log {
+				if place := st.places[best]; r.Offset < place.start || r.Offset > place.manifest {
+					continue
+				}
+				if err := l.add(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 func TestUnchangedBucketsAreReferredTo(t *testing.T) {
@@ -206,7 +226,10 @@ func TestDamagedSnapshotsAreNotLoaded(t *testing.T) {
 		if err := w.snapshot(time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		log = append(log, w.queue...)
+		for _, r := range w.queue {
+			r.Offset = int64(len(log))
+			log = append(log, r)
+		}
 		w.queue = nil
 		w.settleSnapshotQuietly()
 	}
@@ -223,7 +246,7 @@ func TestDamagedSnapshotsAreNotLoaded(t *testing.T) {
 			broken := *view[i]
 			broken.Value = damage(broken.Value)
 			view[i] = &broken
-			st := &storedState{parts: map[itemKey]*storedItem{}, starts: map[*manifest]int64{}}
+			st := newStoredState()
 			bad := 0
 			for _, r := range view {
 				if st.add(w.tp, r) != nil {
@@ -231,9 +254,7 @@ func TestDamagedSnapshotsAreNotLoaded(t *testing.T) {
 				}
 			}
 			back := benchWorker(t, false)
-			if err := back.load(st, assignment{offset: 2, committed: true}); err != nil {
-				t.Fatal(err)
-			}
+			back.loadFrom(t, st, view, 2)
 			if bad != 1 || back.last.cut != 1 {
 				t.Errorf("record %d damaged: %d errors, snapshot at %d", i, bad, back.last.cut)
 			}
@@ -321,12 +342,12 @@ func FuzzStateRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		// As it came, and with a checksum that is right.
 		for _, v := range [][]byte{value, sealValue(slices.Clone(value))} {
-			st := &storedState{parts: map[itemKey]*storedItem{}, starts: map[*manifest]int64{}}
+			st := newStoredState()
 			if err := st.add(in, &kgo.Record{Key: key, Value: v}); err != nil {
 				continue
 			}
 			st.epochsFrom(0)
-			if len(st.parts) > 1 || len(st.complete) > 1 {
+			if len(st.index) > 1 || len(st.complete) > 1 {
 				t.Fatal("one record made several")
 			}
 		}

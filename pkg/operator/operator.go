@@ -69,6 +69,8 @@ type Operator interface {
 	// LoadBucket replaces a bucket by what AppendBucket wrote.
 	LoadBucket(bucket int, data []byte) error
 	// AppendShared and LoadShared do the same for the shared state.
+	// LoadShared comes after all buckets were loaded: what it says may put
+	// them in order.
 	AppendShared(dst []byte) []byte
 	LoadShared(data []byte) error
 }
