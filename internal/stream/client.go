@@ -21,6 +21,7 @@ type connection struct {
 	embedded bool
 	options  []kgo.Opt
 	log      *slog.Logger
+	sameID   bool // of the proof
 }
 
 // base are the options of every client; extra come before the user's own.
@@ -79,7 +80,7 @@ func (p placingTopic) Partition(r *kgo.Record, n int) int {
 // fences this one; on the embedded broker, and without a slot, it is fresh.
 func (c *connection) transactionalID(role string) string {
 	id := "ebbwatch-" + c.service + role
-	if c.slot != "" && !c.embedded {
+	if c.slot != "" && (!c.embedded || c.sameID) {
 		return id + "-" + c.slot
 	}
 	return id + "-" + c.slot + "-" + strconv.FormatUint(rand.Uint64(), 36)

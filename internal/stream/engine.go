@@ -28,6 +28,7 @@ type Engine struct {
 	conn    connection
 	epochs  epochs
 	outputs map[string]bool // topics that may be emitted to
+	proof   proof
 
 	// set by Run
 	ctx       context.Context //nolint:containedctx // the run's own, ended by fail
@@ -61,18 +62,22 @@ func New(cfg Config, factory operator.Factory, log *slog.Logger, reg prometheus.
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("stream %s: %w", cfg.Service, err)
 	}
-	return newEngine(cfg, factory, log, reg)
+	return newEngineWith(cfg, factory, log, reg, proofFromEnvironment())
 }
 
-func newEngine(cfg Config, factory operator.Factory, log *slog.Logger, reg prometheus.Registerer) (*Engine, error) {
+func newEngineWith(cfg Config, factory operator.Factory, log *slog.Logger, reg prometheus.Registerer, p proof) (*Engine, error) {
+	if p.interval > 0 {
+		cfg.CommitInterval = p.interval
+	}
 	m, err := newMetrics(reg, cfg.Service)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", cfg.Service, err)
 	}
 	e := &Engine{
-		cfg: cfg, factory: factory, log: log, metrics: m,
+		cfg: cfg, factory: factory, log: log, metrics: m, proof: p,
 		conn: connection{
-			service: cfg.Service, slot: cfg.Slot, brokers: cfg.Brokers, embedded: cfg.Embedded, options: cfg.Options, log: log,
+			service: cfg.Service, slot: cfg.Slot, brokers: cfg.Brokers, embedded: cfg.Embedded, options: slices.Concat(cfg.Options, p.options), log: log,
+			sameID: p.breaks(sameID),
 		},
 		outputs: map[string]bool{}, workers: map[tp]*worker{}, fetched: map[tp]assignment{}, outEnds: map[tp]int64{},
 	}
@@ -166,7 +171,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if id := e.instanceID(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}
-	session, err := kgo.NewGroupTransactSession(e.conn.base(opts...)...)
+	session, err := kgo.NewGroupTransactSession(e.conn.base(append(opts, e.proof.hooks...)...)...)
 	if err != nil {
 		return err
 	}
@@ -283,6 +288,7 @@ func (e *Engine) cycle(ctx context.Context) (abort error, err error) {
 	if err := e.session.Begin(); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
+	e.proof.at(phaseBegun)
 	e.produceErr.Store(nil)
 	e.began.Store(time.Now().UnixNano())
 	pollCtx, cancel := context.WithTimeout(ctx, e.cfg.CommitInterval)
@@ -311,6 +317,9 @@ func (e *Engine) cycle(ctx context.Context) (abort error, err error) {
 		n, why := e.dispatch(fetches)
 		bytes += n
 		abort = why
+		if n > 0 {
+			e.proof.at(phasePolled)
+		}
 		if pollCtx.Err() != nil {
 			break
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -31,6 +32,7 @@ type world struct {
 	adm     *kadm.Client
 	cfg     Config
 	parts   int32
+	proof   proof
 }
 
 // brokers of a real cluster, where group.min.session.timeout.ms is at most
@@ -343,4 +345,9 @@ func (i *instance) value(name string) float64 {
 		}
 	}
 	return sum
+}
+
+// newEngine is an engine whose configuration is not checked.
+func newEngine(cfg Config, factory operator.Factory, log *slog.Logger, reg prometheus.Registerer) (*Engine, error) {
+	return newEngineWith(cfg, factory, log, reg, proof{})
 }

@@ -120,7 +120,7 @@ func (w *world) start(epoch string, change ...func(*Config)) *instance {
 }
 
 func (i *instance) make() *Engine {
-	e, err := newEngine(i.cfg, newCounter, testLog(i.w.t), i.reg)
+	e, err := newEngineWith(i.cfg, newCounter, testLog(i.w.t), i.reg, i.w.proof)
 	if err != nil {
 		i.w.t.Error(err)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ type Producer struct {
 	adm   *kadm.Client
 	inTxn bool
 	err   atomic.Pointer[error] // of the current transaction
+	proof proof
 }
 
 // NewProducer makes a producer; Start connects it.
@@ -66,11 +68,13 @@ func NewProducer(cfg ProducerConfig, log *slog.Logger) (*Producer, error) {
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = time.Minute
 	}
+	pr := proofFromEnvironment()
 	return &Producer{
 		conn: connection{
-			service: cfg.Service, slot: cfg.Slot, brokers: cfg.Brokers, embedded: cfg.Embedded, options: cfg.Options, log: log,
+			service: cfg.Service, slot: cfg.Slot, brokers: cfg.Brokers, embedded: cfg.Embedded, options: slices.Concat(cfg.Options, pr.options), log: log,
+			sameID: pr.breaks(sameID),
 		},
-		stall: cfg.StallTimeout,
+		stall: cfg.StallTimeout, proof: pr,
 	}, nil
 }
 
@@ -78,8 +82,8 @@ func NewProducer(cfg ProducerConfig, log *slog.Logger) (*Producer, error) {
 // predecessor of the same slot: what that had not committed is void, and what
 // it had can be read.
 func (p *Producer) Start(ctx context.Context) error {
-	cl, err := kgo.NewClient(p.conn.base(append(producing(p.conn.transactionalID("-ingest"), txnTimeout),
-		kgo.ProducerLinger(5*time.Millisecond))...)...)
+	cl, err := kgo.NewClient(p.conn.base(append(append(producing(p.conn.transactionalID("-ingest"), txnTimeout),
+		kgo.ProducerLinger(5*time.Millisecond)), p.proof.hooks...)...)...)
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}
@@ -131,6 +135,7 @@ func (p *Producer) Begin() error {
 	}
 	p.err.Store(nil)
 	p.inTxn = true
+	p.proof.at(phaseBegun)
 	return nil
 }
 
@@ -161,9 +166,11 @@ func (p *Producer) Produce(ctx context.Context, rec Record) {
 func (p *Producer) Commit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*txnTimeout)
 	defer cancel()
+	p.proof.at(phaseSealed)
 	if err := p.cl.Flush(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
+	p.proof.at(phaseFlushed)
 	if err := p.err.Load(); err != nil {
 		return errors.Join(*err, p.Abort(ctx))
 	}
@@ -171,6 +178,7 @@ func (p *Producer) Commit(ctx context.Context) error {
 	if err := p.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return fmt.Errorf("%w: %w", errUnknownOutcome, err)
 	}
+	p.proof.at(phaseCommitted)
 	return nil
 }
 

@@ -88,6 +88,7 @@ type message struct {
 	seal      bool
 	full      time.Time // of a seal: a whole snapshot until then; zero: as usual
 	committed bool
+	patched   bool            // of the proof, see patch
 	noted     chan<- struct{} // closed once all before it is done
 }
 
@@ -168,6 +169,8 @@ func (w *worker) run(at assignment) {
 				w.reply <- w.seal(m.full)
 			case m.committed:
 				w.settle()
+			case m.patched:
+				w.patch()
 			case m.noted != nil:
 				close(m.noted)
 			}
@@ -179,6 +182,11 @@ func (w *worker) run(at assignment) {
 func (w *worker) batch(records []*kgo.Record) {
 	if w.stale != nil {
 		return
+	}
+	if w.eng.proof.breaks(patchAfterAbort) {
+		if records = w.unapplied(records); len(records) == 0 {
+			return
+		}
 	}
 	if first := records[0].Offset; first < w.next {
 		w.stale = fmt.Errorf("record %d came again, the state is at %d", first, w.next)
@@ -293,7 +301,7 @@ func (w *worker) Emit(out operator.Output) {
 
 // Touch implements operator.Context.
 func (w *worker) Touch(bucket int) {
-	if w.snap != nil && w.snap.pending[bucket] {
+	if w.snap != nil && w.snap.pending[bucket] && !w.eng.proof.breaks(bucketsApart) {
 		w.save(bucket)
 	}
 	w.changed[bucket] = true
