@@ -1,5 +1,5 @@
 // Command generate writes the files that are made from the source: the JSON
-// Schemas of the events and the reference pages. "make generate" runs it,
+// Schemas of the events, their canonical codec and the reference pages. "make generate" runs it,
 // "make check" fails when its output differs from what is committed.
 package main
 
@@ -33,6 +33,7 @@ func fatal(err error) {
 func files() map[string][]byte {
 	out := map[string][]byte{
 		"docs/reference/events.md": eventPage(), "docs/reference/config.md": configPage(), "docs/reference/detectors.md": detectorPage(),
+		codecFile: codecSource(),
 	}
 	for name, schema := range eventSchemas() {
 		out["schemas/"+name+".json"] = schema

@@ -163,6 +163,22 @@ func BenchmarkDecodeFlow(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeFlowPlain is the baseline: segmentio, without copies.
+func BenchmarkDecodeFlowPlain(b *testing.B) {
+	data, err := flowEvent().Append(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var p event.Plain
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := event.DecodePlain(data, &p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkDecodeFlowGeneral(b *testing.B) {
 	data, err := flowEvent().Append(nil)
 	if err != nil {
@@ -199,7 +215,10 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(seed)
 	f.Add([]byte(`{"v":1,"kind":"dns","dns.question.name":"a\u0041\\x00","dns.resolved_ip":["::1","1.2.3.4"]}`))
+	f.Add([]byte(`{"kind":"health","v":1,"time":-12345678901234567,"health.percent_lost":1.5e-7}`))
+	f.Add([]byte(`{"kind":"icmp","v":1,"source.ip":"255.0.10.1","icmp.hash":"00ff00ff00ff00ff","icmp.content":"FF"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		same(t, data)
 		var e, again event.Event
 		if event.Decode(data, &e) != nil {
 			return
@@ -213,6 +232,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if d := cmpEvents(&e, &again); d != "" {
 			t.Fatal(d)
+		}
+		if !event.DecodeCanonical(out, &again) {
+			t.Fatalf("the canonical decoder refused what Append wrote: %s", out)
 		}
 	})
 }

@@ -22,6 +22,30 @@ type Field struct {
 	addrs  func(*Event) *[]netip.Addr
 }
 
+// Pointer returns a pointer to where the field lives in an event. What makes
+// code from the table needs it.
+func (f *Field) Pointer(e *Event) any {
+	switch f.Type {
+	case TypeString:
+		return f.str(e)
+	case TypeCount, TypeHash:
+		return f.count(e)
+	case TypeMicros:
+		return f.micros(e)
+	case TypeBool:
+		return f.flag(e)
+	case TypeFloat:
+		return f.float(e)
+	case TypeIP:
+		return f.addr(e)
+	case TypeStrings:
+		return f.strs(e)
+	case TypeIPs:
+		return f.addrs(e)
+	}
+	return nil
+}
+
 // FieldType is the JSON type of a field.
 type FieldType uint8
 
