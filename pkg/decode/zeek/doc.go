@@ -26,6 +26,8 @@
 //   - Records of dns_exfil.log describe transactions that dns.log describes
 //     too. They bear the observer type [ObserverExfil], so that a detector
 //     which counts names per observer type never counts one twice.
+//   - Records of icmp_echo.log (deploy/zeek/ebbwatch.zeek) are ICMP messages like
+//     those of packets: what they hold of contents are hashes.
 //   - Strings of an event alias the line or a buffer of the decoder, and are
 //     valid during Sink.Event only. A canonical line costs no allocation.
 package zeek

@@ -47,6 +47,15 @@ const (
 	fResponseSize
 	fAnswerCount
 
+	// icmp_echo.
+	fICMPType
+	fICMPCode
+	fICMPID
+	fICMPSeq
+	fPayloadLength
+	fPayloadHash
+	fContentHash
+
 	// ssl and quic.
 	fVersion
 	fCipher
@@ -184,6 +193,20 @@ func fieldNamed(name []byte) field {
 		return fResponseSize
 	case "answer_count":
 		return fAnswerCount
+	case "icmp_type":
+		return fICMPType
+	case "icmp_code":
+		return fICMPCode
+	case "icmp_id":
+		return fICMPID
+	case "icmp_seq":
+		return fICMPSeq
+	case "payload_length":
+		return fPayloadLength
+	case "payload_hash":
+		return fPayloadHash
+	case "content_hash":
+		return fContentHash
 	case "version":
 		return fVersion
 	case "cipher":

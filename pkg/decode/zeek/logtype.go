@@ -10,7 +10,8 @@ const (
 	logUnknown logType = iota
 	logConn
 	logDNS
-	logExfil // dns_exfil.log, written by the script in zeek/
+	logExfil // dns_exfil.log, written by deploy/zeek/ebbwatch.zeek
+	logEcho  // icmp_echo.log, by the same
 	logSSL
 	logQUIC
 	logHTTP
@@ -42,6 +43,8 @@ func stockLog(name []byte) (t logType, long bool) {
 		return logDNS, false
 	case "dns_exfil":
 		return logExfil, false
+	case "icmp_echo":
+		return logEcho, false
 	case "ssl":
 		return logSSL, false
 	case "quic":
@@ -107,6 +110,8 @@ func (s fieldSet) signature() logType {
 		return logConn
 	case s.hasAny(fEntropy, fTXTSize) && !s.has(fTransID):
 		return logExfil
+	case s.has(fICMPType) && s.has(fPayloadHash):
+		return logEcho
 	case s.hasAny(fQTypeName, fRCodeName), s.has(fTransID) && s.hasAny(fQuery, fRejected):
 		return logDNS
 	case s.has(fClientDCID), s.has(fClientProtocol) && s.has(fServerName):
@@ -138,6 +143,8 @@ func (s fieldSet) supports(t logType) bool {
 		return s.hasAny(fQuery, fTransID, fQTypeName, fRCodeName)
 	case logExfil:
 		return s.hasAny(fEntropy, fTXTSize, fResponseSize)
+	case logEcho:
+		return s.hasAny(fICMPType, fPayloadHash)
 	case logSSL:
 		return s.hasAny(fCipher, fServerName, fSSLHistory, fEstablished)
 	case logQUIC:

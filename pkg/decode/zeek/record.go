@@ -38,6 +38,8 @@ func (d *Decoder) decodeAs(t logType, open bool) (outcome, string) {
 		reason = d.conn(open)
 	case logDNS, logExfil:
 		reason = d.dns(t)
+	case logEcho:
+		reason = d.echo()
 	case logSSL, logQUIC:
 		reason = d.tls(t)
 	case logHTTP:
