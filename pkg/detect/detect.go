@@ -38,6 +38,10 @@ type Info struct {
 	Alone      bool
 	Technique  []string
 	Thresholds []Threshold
+	// Within names the detector of the same set that judges for this one, from
+	// its own states (Env.EmitAs): this one is fed no events. Empty for all
+	// others.
+	Within string
 }
 
 // Threshold is one tunable number of a detector.
@@ -57,6 +61,39 @@ type Detector interface {
 	// New is the empty state of a key.
 	New() State
 }
+
+// Sharer is a Detector that remembers what belongs to no key: how widely a
+// destination is used at the site, as far as the partition sees. It is part of
+// the snapshot's shared state, which is written whole: it must be small.
+type Sharer interface {
+	Detector
+	// AppendShared and LoadShared encode it, deterministically. LoadShared is
+	// called after all states were loaded, on a detector that has seen nothing.
+	AppendShared(dst []byte) []byte
+	LoadShared(data []byte) error
+}
+
+// Lazy is a Detector that does not want a state for every key: most keys have
+// nothing that concerns it.
+type Lazy interface {
+	// Wants reports whether an event means anything to a key of which the
+	// detector knows nothing. Where it is false, no state is made. env has no
+	// Key during the call.
+	Wants(e *event.Event, env *Env) bool
+}
+
+// Based is a Detector whose states lean on what another remembers of the same
+// key, so that several need not remember it each for itself. The other one runs
+// before it, and need not be listed: the first of a Set's detectors that leans
+// on one of an id brings it along.
+type Based interface {
+	Base() Detector
+}
+
+// Sized is a State that knows how many bytes of memory it takes, approximately:
+// itself and all that it alone holds. Of others, Usage takes the size of the
+// encoding.
+type Sized interface{ Size() int }
 
 // State is what a detector knows of one key.
 type State interface {

@@ -24,11 +24,24 @@ type Env struct {
 	rec  *operator.Record // nil in Advance
 	ctx  operator.Context
 	info *Info
+	base int // the detector that the calling one leans on, −1 for none
 }
 
 // Observer returns the name of the event's observer for Timer.Observer and
 // Low. It may be kept.
 func (v *Env) Observer(e *event.Event) string { return v.set.marks.name(&e.Observer) }
+
+// Base returns the state of the detector that the calling one leans on (Based),
+// of the same key; nil where there is none yet.
+func (v *Env) Base() State {
+	if v.base < 0 {
+		return nil
+	}
+	if h := v.src.find(v.base); h != nil {
+		return h.state
+	}
+	return nil
+}
 
 // Low returns the event time up to which an observer's stream of a kind is
 // complete, 0 when that is not known. Which streams a source has is its own
@@ -71,26 +84,43 @@ func (v *Env) Setting(on site.Subject, at int64) site.Setting {
 // sets Start, End, First, Time, Score, Channel, Entity, Points, Reason and what
 // else it knows, and the id where it judges finer than its key: Subject enters
 // the id.
-func (v *Env) Emit(s *signal.Signal, on site.Subject) {
-	set := v.Setting(on, s.Time)
+//
+// A state that is still learning what is usual sets Mode to ModeShadow, which
+// no site overrides.
+func (v *Env) Emit(s *signal.Signal, on site.Subject) { v.emit(v.info, s, on) }
+
+// EmitAs is Emit for a detector of which Info.Within names the calling one.
+func (v *Env) EmitAs(id string, s *signal.Signal, on site.Subject) { v.emit(v.set.info(id), s, on) }
+
+// SettingOf is Setting for a detector of which Info.Within names the calling
+// one.
+func (v *Env) SettingOf(id string, on site.Subject, at int64) site.Setting {
+	return v.Site.Setting(id, v.set.info(id).Default, on, at)
+}
+
+func (v *Env) emit(info *Info, s *signal.Signal, on site.Subject) {
+	set := v.Site.Setting(info.ID, info.Default, on, s.Time)
 	if set.Mode == signal.ModeOff {
 		return
 	}
+	if s.Mode == signal.ModeShadow {
+		set.Mode = signal.ModeShadow
+	}
 	if s.ID == "" {
-		s.ID = signal.SignalID(v.info.ID, v.Key, s.Subject, s.Start)
+		s.ID = signal.SignalID(info.ID, v.Key, s.Subject, s.Start)
 	}
 	if s.Score < set.Floor && !v.src.knows(s.ID) {
 		return
 	}
-	s.Detector, s.Key, s.Mode = v.info.ID, v.Key, set.Mode
+	s.Detector, s.Key, s.Mode = info.ID, v.Key, set.Mode
 	if s.Role == "" {
-		s.Role = v.info.Role
+		s.Role = info.Role
 	}
 	if s.Technique == nil {
-		s.Technique = v.info.Technique
+		s.Technique = info.Technique
 	}
 	s.Floor, s.Threshold = set.Floor, set.Alert
-	s.Alert = v.info.Alone && set.Mode == signal.ModeAlert && s.Score >= set.Alert
+	s.Alert = info.Alone && set.Mode == signal.ModeAlert && s.Score >= set.Alert
 	s.Revision = v.src.revise(s.ID)
 	v.set.emitSignal(s, v.ctx)
 }

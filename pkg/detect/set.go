@@ -41,6 +41,8 @@ type Set struct {
 	detectors []Detector
 	infos     []Info
 	wants     [32][]int // event.Kind → detectors that take it
+	lazy      []Lazy    // by detector; nil where it wants to know all
+	bases     []int     // by detector: what its states lean on, −1 where nothing
 
 	sources [buckets]map[string]*source
 	lru     lru
@@ -53,55 +55,6 @@ type Set struct {
 	buf []byte
 }
 
-// source is the state of one record key.
-type source struct {
-	key    string
-	bucket int
-	states []State // by detector; nil where it has seen nothing
-	// armed are, by detector, the timers that stand in the queues: at most one
-	// of each observer is the valid one.
-	armed [][]Timer
-	// sent are the last signals of the key, oldest first, at most maxSent.
-	sent []sent
-	// last is the offset of the record that touched it last, panes in how
-	// many different ten-minute panes of append time it was seen, up to 2:
-	// the two decide eviction.
-	last       int64
-	pane       int64
-	panes      int
-	kept       bool // which list of the lru holds it
-	prev, next *source
-}
-
-// sent remembers how often a signal was emitted.
-type sent struct {
-	id       string
-	revision uint64
-}
-
-// maxSent bounds the memory of a key's emitted signals.
-const maxSent = 64
-
-// revise counts an emission of a signal and returns its number, from 1.
-func (src *source) revise(id string) uint64 {
-	for i := range src.sent {
-		if src.sent[i].id == id {
-			src.sent[i].revision++
-			return src.sent[i].revision
-		}
-	}
-	if len(src.sent) == maxSent {
-		src.sent = append(src.sent[:0], src.sent[1:]...)
-	}
-	src.sent = append(src.sent, sent{id, 1})
-	return 1
-}
-
-// knows reports whether a signal is among the last that were emitted.
-func (src *source) knows(id string) bool {
-	return slices.ContainsFunc(src.sent, func(x sent) bool { return x.id == id })
-}
-
 // NewSet makes an empty set over detectors that it then owns.
 func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	if cfg.Domain == "" {
@@ -110,18 +63,16 @@ func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	if cfg.MaxKeys == 0 {
 		cfg.MaxKeys = DefaultMaxKeys
 	}
-	s := &Set{cfg: cfg, detectors: detectors, timers: map[string]*timerQueue{}}
+	s := &Set{cfg: cfg, timers: map[string]*timerQueue{}}
 	s.marks.byName = map[string]*observer{}
-	seen := map[string]bool{}
-	for i, d := range detectors {
-		info := d.Info()
-		if seen[info.ID] {
-			return nil, fmt.Errorf("detector %s stands twice in the set", info.ID)
+	for _, d := range detectors {
+		if err := s.add(d); err != nil {
+			return nil, err
 		}
-		seen[info.ID] = true
-		s.infos = append(s.infos, info)
-		for _, k := range info.Kinds {
-			s.wants[k] = append(s.wants[k], i)
+	}
+	for i := range s.infos {
+		if w := s.infos[i].Within; w != "" && s.index(w) < 0 {
+			return nil, fmt.Errorf("detector %s: %s, which judges for it, is not in the set", s.infos[i].ID, w)
 		}
 	}
 	for b := range s.sources {
@@ -129,6 +80,43 @@ func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	}
 	s.setSite(site.Default())
 	return s, nil
+}
+
+// info is that of a detector of the set.
+func (s *Set) info(id string) *Info { return &s.infos[s.index(id)] }
+
+// add puts a detector into the set, before it the one that it leans on.
+func (s *Set) add(d Detector) error {
+	base := -1
+	if leans, ok := d.(Based); ok {
+		b := leans.Base()
+		if base = s.index(b.Info().ID); base < 0 {
+			if err := s.add(b); err != nil {
+				return err
+			}
+			base = s.index(b.Info().ID)
+		}
+	}
+	info := d.Info()
+	if s.index(info.ID) >= 0 {
+		return fmt.Errorf("detector %s stands twice in the set", info.ID)
+	}
+	i := len(s.detectors)
+	lazy, _ := d.(Lazy)
+	s.detectors, s.infos = append(s.detectors, d), append(s.infos, info)
+	s.lazy, s.bases = append(s.lazy, lazy), append(s.bases, base)
+	if info.Within != "" {
+		return nil // it is judged from the states of another
+	}
+	for _, k := range info.Kinds {
+		s.wants[k] = append(s.wants[k], i)
+	}
+	return nil
+}
+
+// index is the place of a detector in the set, −1 if it is not there.
+func (s *Set) index(id string) int {
+	return slices.IndexFunc(s.infos, func(in Info) bool { return in.ID == id })
 }
 
 func (s *Set) setSite(st *site.Site) {
@@ -200,25 +188,40 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	b := int(xxhash.Sum64(r.Key) % buckets)
 	ctx.Touch(b)
 	src := s.sources[b][string(r.Key)]
+	s.env = Env{Site: s.site, set: s, src: src, rec: r, ctx: ctx}
 	if src == nil {
+		if !slices.ContainsFunc(wants, func(i int) bool { return s.cares(i, e) }) {
+			return nil
+		}
 		src = s.admit(string(r.Key), b, ctx)
+		s.env.src = src
 	}
+	s.env.Key = src.key
 	src.last = r.Offset
 	if pane := r.Time / (10 * 60 * 1_000_000); pane != src.pane {
 		src.pane = pane
 		src.panes = min(src.panes+1, 2)
 	}
 	s.lru.touch(src)
-	s.env = Env{Site: s.site, Key: src.key, set: s, src: src, rec: r, ctx: ctx}
 	for _, i := range wants {
-		if src.states[i] == nil {
-			src.states[i] = s.detectors[i].New()
+		h := src.find(i)
+		if h == nil {
+			if !s.cares(i, e) {
+				continue
+			}
+			h = src.put(i, s.detectors[i].New())
 		}
-		s.env.info = &s.infos[i]
-		src.states[i].Apply(e, &s.env)
-		s.arm(src, i)
+		s.env.info, s.env.base = &s.infos[i], s.bases[i]
+		h.state.Apply(e, &s.env)
+		s.arm(src, h)
 	}
 	return nil
+}
+
+// cares reports whether an event means anything to a detector that knows
+// nothing of its key yet.
+func (s *Set) cares(detector int, e *event.Event) bool {
+	return s.lazy[detector] == nil || s.lazy[detector].Wants(e, &s.env)
 }
 
 // admit makes the state of a new key, evicting another where the partition is
@@ -226,7 +229,7 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 func (s *Set) admit(key string, b int, ctx operator.Context) *source {
 	if s.lru.len() >= s.cfg.MaxKeys {
 		victim := s.lru.victim()
-		ctx.Touch(victim.bucket)
+		ctx.Touch(int(victim.bucket))
 		s.forget(victim)
 		ctx.Count("keys_evicted", "bound", 1)
 	}
@@ -236,38 +239,38 @@ func (s *Set) admit(key string, b int, ctx operator.Context) *source {
 	return src
 }
 
-func (s *Set) newSource(key string, b int) *source {
-	return &source{key: key, bucket: b, states: make([]State, len(s.detectors)), armed: make([][]Timer, len(s.detectors))}
-}
+func (s *Set) newSource(key string, b int) *source { return &source{key: key, bucket: uint8(b)} }
 
 func (s *Set) forget(src *source) {
 	delete(s.sources[src.bucket], src.key)
 	s.lru.remove(src)
-	src.states = nil // its timers find nothing
-	src.armed = nil
+	src.held, src.sent, src.gone = nil, nil, true
 }
 
 // arm puts the state's timer into the queue of its observer unless an earlier
 // or equal one of that observer stands there: that one, when it comes, finds
 // the later time.
-func (s *Set) arm(src *source, i int) {
-	t := src.states[i].Next()
+func (s *Set) arm(src *source, h *held) {
+	t := h.state.Next()
 	if t.At == Never {
 		return
 	}
-	if at := slices.IndexFunc(src.armed[i], func(a Timer) bool { return a.Observer == t.Observer }); at < 0 {
-		src.armed[i] = append(src.armed[i], t)
-	} else if src.armed[i][at].At <= t.At {
+	q := h.alarm.queue
+	if q == nil || q.observer != t.Observer {
+		if q = s.timers[t.Observer]; q == nil {
+			q = &timerQueue{observer: t.Observer, slots: map[int64][]due{}}
+			s.timers[t.Observer] = q
+		}
+	}
+	switch a := h.alarmOf(q); {
+	case a == nil:
+		h.set(q, t.At)
+	case a.at <= t.At:
 		return
-	} else {
-		src.armed[i][at] = t
+	default:
+		a.at = t.At
 	}
-	q := s.timers[t.Observer]
-	if q == nil {
-		q = &timerQueue{observer: t.Observer, slots: map[int64][]due{}}
-		s.timers[t.Observer] = q
-	}
-	q.push(due{at: t.At, src: src, detector: i})
+	q.push(due{at: t.At, src: src, detector: h.detector})
 }
 
 // applyMark moves watermarks, lets due timers run and tells the correlator.
@@ -298,7 +301,7 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 	var waiting []due
 	for list := q.pop(low); list != nil; list = q.pop(low) {
 		for _, d := range list {
-			if !s.fire(observer, d, ctx) {
+			if !s.fire(q, d, ctx) {
 				waiting = append(waiting, d)
 			}
 		}
@@ -309,8 +312,8 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 	// The streams have closed, and windows that are not over were told of as
 	// they stand. They wait for the watermark of whatever comes next.
 	for _, d := range waiting {
-		if d.src.states != nil {
-			s.arm(d.src, d.detector)
+		if h := d.src.find(int(d.detector)); h != nil {
+			s.arm(d.src, h)
 		}
 	}
 }
@@ -318,23 +321,23 @@ func (s *Set) run(observer string, low int64, ctx operator.Context) {
 // fire lets one timer run, unless its key is forgotten or its state waits for
 // a later time by now, for which its timer is set anew. It is false for a state that asks for the same time
 // again, which would never end: its timer is set by its next event.
-func (s *Set) fire(observer string, d due, ctx operator.Context) bool {
-	if d.src.states == nil || d.src.states[d.detector] == nil {
+func (s *Set) fire(q *timerQueue, d due, ctx operator.Context) bool {
+	h := d.src.find(int(d.detector))
+	if h == nil {
 		return true
 	}
-	d.src.armed[d.detector] = slices.DeleteFunc(d.src.armed[d.detector], func(a Timer) bool {
-		return a.Observer == observer && a.At == d.at
-	})
-	st := d.src.states[d.detector]
-	if t := st.Next(); t.Observer == observer && t.At <= d.at {
-		ctx.Touch(d.src.bucket)
-		s.env = Env{Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector]}
-		st.Advance(&s.env)
-		if again := st.Next(); again.Observer == observer && again.At <= t.At {
+	h.unset(q, d.at)
+	if t := h.state.Next(); t.Observer == q.observer && t.At <= d.at {
+		ctx.Touch(int(d.src.bucket))
+		s.env = Env{
+			Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector], base: s.bases[d.detector],
+		}
+		h.state.Advance(&s.env)
+		if again := h.state.Next(); again.Observer == q.observer && again.At <= t.At {
 			return false
 		}
 	}
-	s.arm(d.src, d.detector)
+	s.arm(d.src, h)
 	return true
 }
 
@@ -346,19 +349,10 @@ func (s *Set) expire(low int64, ctx operator.Context) {
 		if src == nil || !src.expired(low) {
 			return
 		}
-		ctx.Touch(src.bucket)
+		ctx.Touch(int(src.bucket))
 		s.forget(src)
 		ctx.Count("keys_expired", "idle", 1)
 	}
-}
-
-func (src *source) expired(low int64) bool {
-	for _, st := range src.states {
-		if st != nil && !st.Expired(low) {
-			return false
-		}
-	}
-	return true
 }
 
 // tell sends a mark of this partition to the correlator: how complete each

@@ -39,19 +39,11 @@ func (s *Set) AppendBucket(dst []byte, b int) []byte {
 		for _, x := range src.sent {
 			dst = operator.AppendUint(operator.AppendString(dst, x.id), x.revision)
 		}
-		n := 0
-		for _, st := range src.states {
-			if st != nil {
-				n++
-			}
-		}
-		dst = operator.AppendUint(dst, n)
-		for i, st := range src.states {
-			if st == nil {
-				continue
-			}
-			body = st.Append(body[:0])
-			dst = operator.AppendString(dst, s.infos[i].ID)
+		dst = operator.AppendUint(dst, len(src.held))
+		for i := range src.held {
+			h := &src.held[i]
+			body = h.state.Append(body[:0])
+			dst = operator.AppendString(dst, s.infos[h.detector].ID)
 			dst = operator.AppendString(dst, body)
 		}
 	}
@@ -72,31 +64,29 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 	}
 	for range r.Count() {
 		src := s.newSource(r.String(), b)
-		src.last, src.pane, src.panes = r.Int(), r.Int(), int(r.Uint())
+		src.last, src.pane, src.panes = r.Int(), r.Int(), uint8(min(r.Uint(), 2))
 		for range r.Count() {
 			src.sent = append(src.sent, sent{r.String(), r.Uint()})
 		}
 		for range r.Count() {
 			id, body := r.Bytes(), r.Bytes()
-			i := slices.IndexFunc(s.infos, func(in Info) bool { return in.ID == string(id) })
-			if i < 0 || r.Err() != nil {
+			i := s.index(string(id))
+			if i < 0 || r.Err() != nil || src.find(i) != nil {
 				continue // a detector that this release does not have
 			}
 			st := s.detectors[i].New()
 			if err := st.Load(body); err != nil {
 				return fmt.Errorf("bucket %d key %q detector %s: %w", b, src.key, id, err)
 			}
-			src.states[i] = st
+			src.put(i, st)
 		}
 		if err := r.Err(); err != nil {
 			return fmt.Errorf("bucket %d: %w", b, err)
 		}
 		s.sources[b][src.key] = src
 		s.lru.add(src)
-		for i, st := range src.states {
-			if st != nil {
-				s.arm(src, i)
-			}
+		for i := range src.held {
+			s.arm(src, &src.held[i])
 		}
 	}
 	return r.Err()
@@ -106,7 +96,22 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 func (s *Set) AppendShared(dst []byte) []byte {
 	dst = operator.AppendUint(dst, stateVersion)
 	dst = operator.AppendInt(dst, s.told)
-	return s.marks.append(dst)
+	dst = s.marks.append(dst)
+	n := 0
+	for _, d := range s.detectors {
+		if _, ok := d.(Sharer); ok {
+			n++
+		}
+	}
+	dst = operator.AppendUint(dst, n)
+	var body []byte
+	for i, d := range s.detectors {
+		if d, ok := d.(Sharer); ok {
+			body = d.AppendShared(body[:0])
+			dst = operator.AppendString(operator.AppendString(dst, s.infos[i].ID), body)
+		}
+	}
+	return dst
 }
 
 // LoadShared implements operator.Operator. It is called after all buckets
@@ -121,6 +126,9 @@ func (s *Set) LoadShared(data []byte) error {
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("shared state: %w", err)
 	}
+	if err := s.loadSharers(r); err != nil {
+		return err
+	}
 	all := make([]*source, 0, s.lru.len())
 	for b := range s.sources {
 		for _, src := range s.sources[b] {
@@ -132,6 +140,30 @@ func (s *Set) LoadShared(data []byte) error {
 	for _, src := range all {
 		src.prev, src.next = nil, nil
 		s.lru.add(src)
+	}
+	return nil
+}
+
+// loadSharers reads what detectors share. Snapshots of the release before had
+// none.
+func (s *Set) loadSharers(r *operator.Reader) error {
+	if r.Len() == 0 {
+		return nil
+	}
+	for range r.Count() {
+		id, body := r.Bytes(), r.Bytes()
+		i := slices.IndexFunc(s.infos, func(in Info) bool { return in.ID == string(id) })
+		if i < 0 || r.Err() != nil {
+			continue // a detector that this release does not have
+		}
+		if d, ok := s.detectors[i].(Sharer); ok {
+			if err := d.LoadShared(body); err != nil {
+				return fmt.Errorf("shared state of detector %s: %w", id, err)
+			}
+		}
+	}
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("shared state: %w", err)
 	}
 	return nil
 }

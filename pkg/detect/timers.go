@@ -11,7 +11,7 @@ import (
 type due struct {
 	at       int64
 	src      *source
-	detector int
+	detector int32
 }
 
 // slotBits is the width of a slot of timers: 2^20 microseconds, about a
@@ -53,7 +53,12 @@ func (q *timerQueue) sweep() {
 	q.n = 0
 	for slot, list := range q.slots { // order does not matter to a filter
 		list = slices.DeleteFunc(list, func(d due) bool {
-			return d.src.states == nil || !slices.Contains(d.src.armed[d.detector], Timer{q.observer, d.at})
+			h := d.src.find(int(d.detector))
+			if h == nil {
+				return true
+			}
+			a := h.alarmOf(q)
+			return a == nil || a.at != d.at
 		})
 		q.slots[slot] = list
 		q.n += len(list)
@@ -77,7 +82,7 @@ func (q *timerQueue) pop(low int64) []due {
 		// order must be that of a set which was loaded from a snapshot, in
 		// which no timer is stale.
 		for i := range list {
-			list[i].follow(q.observer, slot)
+			list[i].follow(q, slot)
 		}
 		slices.SortFunc(list, func(a, b due) int {
 			return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.src.key, b.src.key), cmp.Compare(a.detector, b.detector))
@@ -89,18 +94,17 @@ func (q *timerQueue) pop(low int64) []due {
 
 // follow moves a timer to the time that its state waits for by now, where that
 // is later and in the same slot.
-func (d *due) follow(observer string, slot int64) {
-	if d.src.states == nil || d.src.states[d.detector] == nil {
+func (d *due) follow(q *timerQueue, slot int64) {
+	h := d.src.find(int(d.detector))
+	if h == nil {
 		return
 	}
-	t := d.src.states[d.detector].Next()
-	if t.Observer != observer || t.At <= d.at || t.At>>slotBits != slot {
+	t := h.state.Next()
+	if t.Observer != q.observer || t.At <= d.at || t.At>>slotBits != slot {
 		return
 	}
-	for i := range d.src.armed[d.detector] {
-		if a := &d.src.armed[d.detector][i]; a.Observer == observer && a.At == d.at {
-			a.At = t.At
-		}
+	if a := h.alarmOf(q); a != nil && a.at == d.at {
+		a.at = t.At
 	}
 	d.at = t.At
 }
