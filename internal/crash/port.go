@@ -1,0 +1,17 @@
+package crash
+
+import (
+	"context"
+	"net"
+)
+
+// freePort is an address of loopback that is free now.
+func freePort(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
