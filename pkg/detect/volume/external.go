@@ -49,6 +49,9 @@ func NewExternalTransfer() detect.Detector {
 // New implements detect.Detector.
 func (d *externalTransfer) New() detect.State { return newLedger(d) }
 
+// Wants implements detect.Lazy.
+func (d *externalTransfer) Wants(e *event.Event, env *detect.Env) bool { return begins(d, e, env) }
+
 // keyed: an address that stands for many is no source, and nothing but what
 // was sent counts.
 func (d *externalTransfer) keyed(up uint64, _ channel, shared bool) (counts, byPort bool) {

@@ -55,8 +55,10 @@ type rules interface {
 
 // ledger is the state of one key: how much went to which destination.
 type ledger struct {
-	rules     rules
-	names     names
+	rules rules
+	// names are what the key remembers of names, while it is applied to; nil
+	// is none.
+	names     *names
 	pairs     map[pairKey]*pair
 	observers []string
 	// seen are destinations of closed windows.
@@ -72,8 +74,20 @@ type ledger struct {
 
 func newLedger(r rules) *ledger { return &ledger{rules: r, next: detect.Never} }
 
+// begins reports whether an event is a transfer, with which a ledger begins: what
+// is called how is remembered elsewhere.
+func begins(r rules, e *event.Event, env *detect.Env) bool {
+	var t transfer
+	if e.Kind != event.KindConn && e.Kind != event.KindFlow || !measure(e, &t) {
+		return false
+	}
+	counts, _ := r.keyed(t.up, t.channel, env.Site.Aggregator(t.src, t.time))
+	return counts
+}
+
 // Apply implements detect.State.
 func (l *ledger) Apply(e *event.Event, env *detect.Env) {
+	l.names, _ = env.Base().(*names)
 	if e.Kind != event.KindConn && e.Kind != event.KindFlow {
 		l.last = max(l.last, e.Time)
 		l.learn(e, env)
@@ -164,10 +178,7 @@ func (l *ledger) nameOf(t *transfer, e *event.Event) (h *host, own bool) {
 		}
 	}
 	if e.Destination.Domain != "" && e.Network.Direction == event.Outbound {
-		if h = l.names.known(t.dst, e.Destination.Domain); h == nil {
-			h = newHost(e.Destination.Domain)
-		}
-		if h != nil {
+		if h = l.names.named(e.Destination.Domain); h != nil {
 			return h, true
 		}
 	}
@@ -414,11 +425,10 @@ func (l *ledger) settle(p *pair, at int64) {
 	}
 }
 
-// Expired implements detect.State: destinations that were seen, and names of
-// connections that may still go on, are worth keeping for a day. That all
-// sources have closed says nothing about time.
+// Expired implements detect.State: destinations that were seen are worth
+// keeping for a day. That all sources have closed says nothing about time.
 func (l *ledger) Expired(low int64) bool {
-	if len(l.pairs) == 0 && len(l.seen.list) == 0 && len(l.names.addrs) == 0 {
+	if len(l.pairs) == 0 && len(l.seen.list) == 0 {
 		return true
 	}
 	return low != detect.Never && l.last+seenFor < low

@@ -67,6 +67,9 @@ func NewUploadRatio() detect.Detector {
 // New implements detect.Detector.
 func (d *uploadRatio) New() detect.State { return newLedger(d) }
 
+// Wants implements detect.Lazy.
+func (d *uploadRatio) Wants(e *event.Event, env *detect.Env) bool { return begins(d, e, env) }
+
 // keyed: a ping that nobody answers is no upload; ICMP has a detector of its
 // own.
 func (d *uploadRatio) keyed(_ uint64, c channel, _ bool) (counts, byPort bool) {

@@ -9,19 +9,23 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/window"
 )
 
-// learn takes a name. Usually it comes before the connection's record; where
-// it comes after, what was filed under the address moves to the name.
+// learn takes what an event has told of names. Usually it comes before the
+// connection's record; where it comes after, what was filed under the address
+// moves to the name.
 func (l *ledger) learn(e *event.Event, env *detect.Env) {
-	if e.Kind != event.KindDNS && e.Network.Direction != event.Outbound {
+	if l.names == nil {
 		return
 	}
-	h := l.names.learn(e, env.Site.Internal, func(a netip.Addr, h *host) {
+	for _, a := range l.names.of.news {
 		if l.bare[a] > 0 {
-			l.rename(a, h, env)
+			l.rename(a, env)
 		}
-	})
-	if h != nil && e.ID != "" {
-		l.named(connID(e.ID), h, true, env)
+	}
+	if !l.names.of.conn || e.ID == "" {
+		return
+	}
+	if id := connID(e.ID); l.where[id] != (pairKey{}) {
+		l.named(id, l.names.named(e.Destination.Domain), true, env)
 	}
 }
 
@@ -52,8 +56,9 @@ func (l *ledger) named(id uint64, h *host, own bool, env *detect.Env) {
 
 // rename moves what was filed under an address to its name, as far as the name
 // holds for it.
-func (l *ledger) rename(a netip.Addr, h *host, env *detect.Env) {
-	name := l.names.addrs[a]
+func (l *ledger) rename(a netip.Addr, env *detect.Env) {
+	name := l.names.find(a)
+	h := l.names.host(name.name)
 	for _, p := range l.sorted() {
 		if p.key.name != "" || p.key.addr != a {
 			continue

@@ -6,7 +6,7 @@ import (
 )
 
 // stateVersion is the format of a key's state.
-const stateVersion = 1
+const stateVersion = 2
 
 // Append implements detect.State.
 func (l *ledger) Append(dst []byte) []byte {
@@ -16,7 +16,6 @@ func (l *ledger) Append(dst []byte) []byte {
 	for _, o := range l.observers {
 		dst = operator.AppendString(dst, o)
 	}
-	dst = l.names.append(dst)
 	dst = l.seen.append(dst)
 	dst = operator.AppendUint(dst, len(l.pairs))
 	for _, p := range l.sorted() {
@@ -35,7 +34,6 @@ func (l *ledger) Load(data []byte) error {
 	for range r.Count() {
 		l.observers = append(l.observers, r.String())
 	}
-	l.names.load(r)
 	l.seen.load(r)
 	for range r.Count() {
 		p := &pair{}

@@ -15,6 +15,9 @@ type tuned struct {
 // Info implements detect.Detector.
 func (d *tuned) Info() detect.Info { return *d.what }
 
+// Base implements detect.Based: what the key knows of names is known once.
+func (d *tuned) Base() detect.Detector { return newNameKeeper() }
+
 // Configure implements detect.Detector.
 func (d *tuned) Configure(s *site.Site) {
 	d.values = d.values[:0:0]
