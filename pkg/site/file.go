@@ -11,21 +11,24 @@ import (
 
 // File is the site file as written. Unknown keys are errors.
 type File struct {
-	HomeNetworks  []Entry           `yaml:"home_networks"`
-	Realms        map[string]string `yaml:"realms"` // vpc-id, sensor or cluster → realm
-	Aggregators   []Entry           `yaml:"aggregators"`
-	Resolvers     []Entry           `yaml:"resolvers"`
-	OwnDomains    []Entry           `yaml:"own_domains"`
-	LookupDomains []Entry           `yaml:"lookup_domains"`
-	Sanctioned    []Sanction        `yaml:"sanctioned_destinations"`
-	BackupSources []Entry           `yaml:"backup_sources"`
-	Monitors      []Entry           `yaml:"monitors"`
-	MailRelays    []Entry           `yaml:"mail_relays"`
-	OwnAccounts   []Entry           `yaml:"own_accounts"`
-	OwnTenants    []Entry           `yaml:"own_tenants"`
-	Classified    []Classified      `yaml:"classification"`
-	Inventory     []Inventory       `yaml:"inventory"`
-	Detectors     map[string]Tuning `yaml:"detectors"`
+	HomeNetworks []Entry           `yaml:"home_networks"`
+	Realms       map[string]string `yaml:"realms"` // vpc-id, sensor or cluster → realm
+	// Roles name sources that do the same, by networks: what is usual for one
+	// is a measure for another that has no history.
+	Roles         map[string][]string `yaml:"roles"`
+	Aggregators   []Entry             `yaml:"aggregators"`
+	Resolvers     []Entry             `yaml:"resolvers"`
+	OwnDomains    []Entry             `yaml:"own_domains"`
+	LookupDomains []Entry             `yaml:"lookup_domains"`
+	Sanctioned    []Sanction          `yaml:"sanctioned_destinations"`
+	BackupSources []Entry             `yaml:"backup_sources"`
+	Monitors      []Entry             `yaml:"monitors"`
+	MailRelays    []Entry             `yaml:"mail_relays"`
+	OwnAccounts   []Entry             `yaml:"own_accounts"`
+	OwnTenants    []Entry             `yaml:"own_tenants"`
+	Classified    []Classified        `yaml:"classification"`
+	Inventory     []Inventory         `yaml:"inventory"`
+	Detectors     map[string]Tuning   `yaml:"detectors"`
 }
 
 // Entry is a plain value or a value with its owner, expiry and reason.

@@ -3,6 +3,7 @@ package site
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type Site struct {
 	monitors    bart.Table[Date]
 	relays      bart.Table[Date]
 	backups     bart.Table[Date]
+	roles       bart.Table[string]
 	backupHosts map[string]Date
 	own         names
 	lookup      names
@@ -98,6 +100,16 @@ func Compile(f *File) (*Site, error) {
 	prefixes("mail_relays", f.MailRelays, &s.relays, nil)
 	prefixes("backup_sources", f.BackupSources, &s.backups, s.backupHosts)
 
+	for _, name := range slices.Sorted(maps.Keys(f.Roles)) {
+		for i, text := range f.Roles[name] {
+			p, err := ParsePrefix(text)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("site file: roles.%s[%d]: %w", name, i, err))
+				continue
+			}
+			s.roles.Insert(p, name)
+		}
+	}
 	domains := func(key string, list []Entry, into names) {
 		for i, e := range list {
 			n := normalName(e.Value)
@@ -280,6 +292,27 @@ func (s *Site) Sanctioned(domain string, dst, src netip.Addr, host string, at in
 	return Sanction{}, false
 }
 
+// SanctionedForOthers reports whether a destination is declared at all, for
+// whichever sources: whoever is not among them has no business there.
+func (s *Site) SanctionedForOthers(domain string, dst netip.Addr, at int64) bool {
+	for i := range s.sanctions {
+		if c := &s.sanctions[i]; c.Applies(at) && c.matches(domain, dst) {
+			return true
+		}
+	}
+	return false
+}
+
+// Role returns the role that a site gives an address, "" if it gives none. The
+// smallest network wins.
+func (s *Site) Role(a netip.Addr) string {
+	if s.roles.Size() == 0 || !a.IsValid() {
+		return ""
+	}
+	name, _ := s.roles.Lookup(a.Unmap())
+	return name
+}
+
 func (c *sanction) matches(domain string, dst netip.Addr) bool {
 	if c.domain != "" {
 		return domain == c.domain || (len(domain) > len(c.domain) && strings.HasSuffix(domain, c.domain) && domain[len(domain)-len(c.domain)-1] == '.')
@@ -295,6 +328,9 @@ func (s *Site) OwnAccount(id string, at int64) bool {
 
 // HasOwnAccounts reports whether the site declares its accounts.
 func (s *Site) HasOwnAccounts() bool { return len(s.accounts) > 0 }
+
+// HasOwnTenants reports whether the site declares its buckets and tenants.
+func (s *Site) HasOwnTenants() bool { return len(s.tenants) > 0 }
 
 // OwnTenant reports whether a bucket or SaaS tenant is ours.
 func (s *Site) OwnTenant(id string, at int64) bool {

@@ -23,6 +23,8 @@ sanctioned_destinations:
   - backup.example
   - {value: saas.example, sources: [10.20.1.0/24, host-a], daily_bytes: 1000, until: 2026-06-01}
 backup_sources: [10.20.9.9, backup-host]
+roles: {web: [10.20.1.0/24], build: [10.20.1.128/25]}
+own_tenants: [our-bucket]
 classification:
   - {bucket: b, class: INTERNAL}
   - {bucket: b, prefix: secret/, class: RESTRICTED, principals: [arn:x]}
@@ -64,6 +66,9 @@ func TestQuestions(t *testing.T) {
 		"built-in look-up":     s.LookupDomain("1.2.3.4.zen.spamhaus.org", now),
 		"backup host":          s.BackupSource(netip.Addr{}, "backup-host", now),
 		"no host is no backup": !s.BackupSource(netip.Addr{}, "", now),
+		"role":                 s.Role(ip("10.20.1.10")) == "web" && s.Role(ip("10.20.1.200")) == "build" && s.Role(ip("10.20.2.1")) == "",
+		"for others":           s.SanctionedForOthers("x.saas.example", netip.Addr{}, now) && !s.SanctionedForOthers("x.example", netip.Addr{}, now),
+		"own tenants":          s.HasOwnTenants() && s.OwnTenant("our-bucket", now),
 		"unknown threshold":    s.Threshold("dns-tunnel", "other", 7) == 7,
 		"threshold":            s.Threshold("dns-tunnel", "window", 7) == 3,
 	} {
@@ -103,8 +108,8 @@ func TestQuestions(t *testing.T) {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := site.Parse([]byte("home_networks: [10.0.0.0/99]\nresolvers: [nope]\ninventory: [{host: a}]\ndetectors: {dns-tunnel: {mode: loud}}\n"))
-	for _, want := range []string{"home_networks[0]", "resolvers[0]", "inventory[0]", "detectors.dns-tunnel"} {
+	_, err := site.Parse([]byte("home_networks: [10.0.0.0/99]\nresolvers: [nope]\ninventory: [{host: a}]\nroles: {web: [x]}\ndetectors: {dns-tunnel: {mode: loud}}\n"))
+	for _, want := range []string{"home_networks[0]", "resolvers[0]", "inventory[0]", "detectors.dns-tunnel", "roles.web[0]"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
 		}
