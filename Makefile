@@ -57,6 +57,13 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 bench: ## benchmarks of the hot paths
 	$(GO) test -run='^$$' -bench=. -benchmem ./pkg/...
 
+.PHONY: crash
+crash: ## crash series of the engine: RUNS=n SEED=s [KAFKA=real] [MUTATE=rule] [BROKER=kill] [PARALLEL=n]
+	$(GO) build -trimpath -tags ebbcrash -o $(BIN)/crash/ ./cmd/... ./internal/crash/series
+	$(BIN)/crash/series -bin $(BIN)/crash -runs $${RUNS:-10} -seed $${SEED:-1} -kafka $${KAFKA:-embedded} \
+	  -mutate "$${MUTATE:-}" -broker-kills=$(if $(filter kill,$(BROKER)),true,false) -parallel $${PARALLEL:-1} \
+	  -log $${LOG:-data/crash/series.log}
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BIN)
