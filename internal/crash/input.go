@@ -26,8 +26,7 @@ type GenerateConfig struct {
 const hours = 3
 
 // Generate appends flow log lines to the files until ctx has ended and there are
-// enough. A line is written whole. It says the number of lines of each file
-// when it ends.
+// enough, from then on slowly. A line is written whole.
 func Generate(ctx context.Context, cfg GenerateConfig) error {
 	rng := rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15))
 	files := make([]*os.File, len(cfg.Files))
@@ -40,7 +39,7 @@ func Generate(ctx context.Context, cfg GenerateConfig) error {
 		files[i] = f
 	}
 	const tick = 20 * time.Millisecond
-	each := max(cfg.Rate*int(tick)/int(time.Second)/len(files), 1)
+	each := max(cfg.Rate/int(time.Second/tick)/len(files), 1)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for n := 0; ; {
@@ -48,9 +47,13 @@ func Generate(ctx context.Context, cfg GenerateConfig) error {
 			return nil
 		}
 		<-ticker.C
+		some := each
+		if n >= cfg.Lines {
+			some = 1
+		}
 		for i, f := range files {
 			var b strings.Builder
-			for range each {
+			for range some {
 				at := cfg.Start.Add(time.Duration(n) * hours * time.Hour / time.Duration(cfg.Lines))
 				writeFlow(&b, rng, i, at)
 				n++

@@ -74,7 +74,7 @@ func newPlan(seed uint64, session time.Duration, nodes int, embedded bool) plan 
 	some("detect", enginePhases, 3)
 	some("correlate", enginePhases, 2)
 	weights := []act{actKill, actKill, actKill, actKillLong, actTerm, actTerm, actStop, actStop, actJoin}
-	for range 200 {
+	for range 40 {
 		p.events = append(p.events, happening{
 			after: 200*time.Millisecond + upTo(rng, 700*time.Millisecond), act: weights[rng.IntN(len(weights))], target: rng.IntN(1 << 16),
 			length: session + 300*time.Millisecond + upTo(rng, 700*time.Millisecond),

@@ -104,6 +104,12 @@ func (i *instance) supervise() {
 		case <-i.run.ctx.Done():
 			return
 		}
+		i.mu.Lock()
+		over = i.ending
+		i.mu.Unlock()
+		if over {
+			return
+		}
 	}
 }
 
@@ -153,13 +159,19 @@ func (i *instance) end(ctx context.Context) error {
 	i.ending = true
 	i.mu.Unlock()
 	for {
-		i.signal(syscall.SIGTERM, 0)
+		wait := 12 * time.Second
+		told := i.signal(syscall.SIGTERM, 0)
+		if !told { // it is between two lives
+			wait = 50 * time.Millisecond
+		}
 		select {
 		case <-i.done:
 			return nil
-		case <-time.After(12 * time.Second):
-			i.run.note(fmt.Sprintf("%s did not drain within 12 s", i.name))
-			i.signal(syscall.SIGKILL, 0)
+		case <-time.After(wait):
+			if told {
+				i.run.note(fmt.Sprintf("%s did not drain within %s", i.name, wait))
+				i.signal(syscall.SIGKILL, 0)
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -303,11 +303,11 @@ func (r *run) reachable(ctx context.Context) error {
 	}
 }
 
-// Bounds of the chaos: it goes on until every planned death of the tally has
-// happened.
+// Bounds of the chaos: the schedule of signals ends after the first, and then
+// what is left of the planned deaths of the tally is waited for.
 const (
-	chaosLeast = 5 * time.Second
-	chaosMost  = 60 * time.Second
+	chaosTime  = 6 * time.Second
+	deathsMost = 60 * time.Second
 )
 
 // chaos kills by the plan.
@@ -319,15 +319,22 @@ func (r *run) chaos(ctx context.Context) error {
 		wg.Go(func() { r.strike(ctx, b) })
 	}
 	for _, h := range r.plan.events {
+		if time.Since(began)+h.after > chaosTime {
+			break
+		}
 		select {
 		case <-time.After(h.after):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if since := time.Since(began); since > chaosMost || since > chaosLeast && r.deathsLeft(tallyService) == 0 {
-			return nil
-		}
 		wg.Go(func() { r.act(ctx, h) })
+	}
+	for time.Since(began) < deathsMost && r.deathsLeft(tallyService) > 0 {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }
