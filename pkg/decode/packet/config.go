@@ -47,6 +47,9 @@ const (
 	shortIdle   = 60 * second // UDP, ICMP, other protocols, TCP without an answer
 	linger      = 5 * second  // for what follows a FIN or RST
 	reportEvery = 60 * second
+	// reportBytes is the payload after which an open flow is reported before
+	// its minute.
+	reportBytes = 1 << 20
 	// soonOver is how long a short-lived flow may be silent and still get its
 	// minutely report: beyond, its end follows within half a minute.
 	soonOver = 30 * second

@@ -20,7 +20,7 @@
 //     the oldest of the least valuable: closed flows, then flows that nobody
 //     answered, then datagram flows, then streams. A flood of forged packets
 //     is unanswered and pushes out itself. What is evicted is reported first.
-//   - A connection that goes on is reported each minute (Conn.Open) under the
+//   - A connection that goes on is reported each minute, and after each MiB or eighth more (Conn.Open), under the
 //     same ID with counters so far: keep the largest, never sum.
 //   - Strings of an event live in the Tracker's buffers and die with the call
 //     (decode.Sink).

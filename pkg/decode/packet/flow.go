@@ -84,7 +84,8 @@ type flow struct {
 	protocol    string
 	domain      string // what the originator called the responder
 	start, last int64
-	due         int64 // when it was last reported or looked at for a report
+	due         int64  // when it was last reported or looked at for a report
+	told        uint64 // payload of both sides when it was last reported
 	id          uint64
 	serial      uint64
 	at          event.Origin
@@ -263,6 +264,21 @@ func (t *Tracker) expireFlows(sink decode.Sink) {
 	}
 }
 
+// progress reports an open flow that has moved much since it was last
+// reported: what sends at line rate does not wait for its minute. Each report
+// takes an eighth more, so that a flow of any size makes few of them.
+func (t *Tracker) progress(f *flow, sink decode.Sink) {
+	moved := f.dir[0].bytes + f.dir[1].bytes
+	if moved < f.told+max(reportBytes, f.told/8) || f.class == closing {
+		return
+	}
+	t.turns.remove(f)
+	t.turns.push(f)
+	f.due = t.now
+	t.report(f, true, sink)
+	f.dirty = false
+}
+
 // worthReport tells whether an open flow is reported before its end: not
 // where nothing was said yet, and not where the end is near.
 func (f *flow) worthReport(now int64) bool {
@@ -276,6 +292,7 @@ func (f *flow) worthReport(now int64) bool {
 
 // report emits the conn event of a flow.
 func (t *Tracker) report(f *flow, open bool, sink decode.Sink) {
+	f.told = f.dir[0].bytes + f.dir[1].bytes
 	e := t.begin(event.KindConn, f.last, f.at)
 	t.between(e, &f.tuple, f.orig, f.id)
 	e.Start, e.End = f.start, f.last

@@ -59,6 +59,7 @@ func (t *Tracker) tcp(p *packet, sink decode.Sink) bool {
 		t.stream(f, d, &s, fresh, p, sink)
 	}
 	t.settle(f)
+	t.progress(f, sink)
 	return true
 }
 

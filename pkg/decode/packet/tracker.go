@@ -182,6 +182,7 @@ func (t *Tracker) transport(p *packet, sink decode.Sink) bool {
 	t.touch(f, d, p)
 	f.dir[d].bytes += uint64(p.size)
 	t.settle(f)
+	t.progress(f, sink)
 	return true
 }
 

@@ -512,3 +512,34 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestProgressReports: a flow that moves much is told about before its minute,
+// each time with an eighth more, and its last record has it all.
+func TestProgressReports(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, packet.Config{})
+	const chunk, total = 1200, 40 << 20
+	for range total / chunk {
+		b.now += 10
+		b.at(b.now, udp4(client, 4000, server, 9000, make([]byte, chunk)))
+	}
+	b.flush()
+	var last uint64
+	open := 0
+	for _, e := range b.of(event.KindConn) {
+		n := e.Source.Bytes.Or(0)
+		if !e.Conn.Open {
+			if n != total/chunk*chunk {
+				t.Errorf("the last record has %d bytes", n)
+			}
+			continue
+		}
+		if open++; n < last+1<<20 || n > max(last+1<<20, last+last/8)+chunk {
+			t.Errorf("report %d: %d bytes after %d", open, n, last)
+		}
+		last = n
+	}
+	if open < 12 || open > 30 {
+		t.Errorf("%d reports of %d bytes", open, total)
+	}
+}

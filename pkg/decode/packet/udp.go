@@ -44,6 +44,7 @@ func (t *Tracker) udp(p *packet, sink decode.Sink) bool {
 		t.quic(f, d, data, size, p, sink)
 	}
 	t.settle(f)
+	t.progress(f, sink)
 	return true
 }
 
