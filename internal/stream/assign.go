@@ -76,7 +76,7 @@ func (e *Engine) onAssigned(ctx context.Context, offsets map[string]map[int32]kg
 func (e *Engine) assign(t tp, a assignment) {
 	part, ok := e.statePart[t]
 	if !ok {
-		e.fail(fmt.Errorf("%s was added while running: the state topic must grow with it", t))
+		e.fail(fmt.Errorf("%s was added while the service ran: %s", t, repartitionHint))
 		return
 	}
 	e.session.Client().PauseFetchPartitions(map[string][]int32{t.topic: {t.partition}})

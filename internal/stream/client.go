@@ -22,6 +22,9 @@ type connection struct {
 	options  []kgo.Opt
 	log      *slog.Logger
 	sameID   bool // of the proof
+	// quiet is after how long without an answer watch asks why; 8 s by
+	// default.
+	quiet time.Duration
 }
 
 // base are the options of every client; extra come before the user's own.
@@ -86,21 +89,25 @@ func (c *connection) transactionalID(role string) string {
 	return id + "-" + c.slot + "-" + strconv.FormatUint(rand.Uint64(), 36)
 }
 
-// waitForBroker returns when a broker answers. It logs once a try why not.
-func (c *connection) waitForBroker(ctx context.Context, cl *kgo.Client) error {
+// waitForBroker returns when a broker answers. It logs once a try why not, and
+// gives up when one answers that it will have nothing of us (ErrRefused).
+func (c *connection) waitForBroker(ctx context.Context) error {
 	const first, last = 500 * time.Millisecond, 10 * time.Second
+	no := 0
 	for wait := first; ; wait = min(2*wait, last) {
-		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := cl.Ping(try)
-		cancel()
+		err, why := c.ask(ctx)
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, kgo.ErrClientClosed) {
-			return err
+		if why == nil {
+			no = 0
+		} else if no++; no >= refusals {
+			return why
+		} else {
+			err = why
 		}
 		//nolint:sloglint // the line that a person waits for, in one piece
 		c.log.Warn(fmt.Sprintf("broker %s is not reachable, retrying in %s: %s", c.brokers[0], wait, cause(err)))

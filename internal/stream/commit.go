@@ -105,6 +105,9 @@ func (e *Engine) finish(abort error, full time.Time) error {
 		abort = e.checkOffsets(touched, owned, cl.UncommittedOffsets())
 	}
 	if abort != nil {
+		if err := e.hopeless(abort); err != nil {
+			return err
+		}
 		return e.abort(ctx, touched, abort)
 	}
 
@@ -120,6 +123,7 @@ func (e *Engine) finish(abort error, full time.Time) error {
 		return e.rebuildAfter(touched, errors.New("the group has rebalanced"))
 	}
 	e.proof.at(phaseCommitted)
+	e.aborts = 0
 	e.metrics.commits.Inc()
 	e.metrics.commitSeconds.Observe(time.Since(began).Seconds())
 	e.tellLag(touched)
@@ -256,6 +260,21 @@ func addPartition(req *kmsg.TxnOffsetCommitRequest, topic string, p kmsg.TxnOffs
 	req.Topics = append(req.Topics, rt)
 }
 
+// maxAborts is how many transactions may be aborted in a row: what makes them
+// abort comes from the log, and comes again with every attempt.
+const maxAborts = 8
+
+// hopeless returns an error when trying again does not help.
+func (e *Engine) hopeless(abort error) error {
+	if err := e.conn.refusal(abort); err != nil {
+		return err
+	}
+	if e.aborts >= maxAborts {
+		return fmt.Errorf("%d transactions in a row were aborted, the last because of: %w", e.aborts, abort)
+	}
+	return nil
+}
+
 // abort ends the transaction without a commit and rebuilds the partitions
 // that took part in it.
 func (e *Engine) abort(ctx context.Context, touched []sealed, why error) error {
@@ -282,6 +301,7 @@ func (e *Engine) rebuildAfter(touched []sealed, why error) error {
 		return nil
 	}
 	e.metrics.aborts.Inc()
+	e.aborts++
 	if e.proof.breaks(patchAfterAbort) {
 		e.patch(touched)
 		return nil

@@ -37,6 +37,9 @@ type Engine struct {
 	session   *kgo.GroupTransactSession
 	adm       *kadm.Client
 	statePart map[tp]int32
+	topics    kadm.TopicDetails // at the start
+	pulse     pulse
+	aborts    int           // transactions aborted since the last commit
 	slots     chan struct{} // restores at the same time
 
 	orphans []tp // got records without having a worker
@@ -139,12 +142,18 @@ func (e *Engine) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("stream %s: %w", e.cfg.Service, err)
+		return fmt.Errorf("stream %s: %w", e.cfg.Service, e.explained(err))
 	}
+	watching := e.watchers(ctx)
 	err := e.loop(ctx)
-	e.stop(err)
+	watching()
+	why := err
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", e.cfg.Service, err)
+		why = e.explained(err)
+	}
+	e.stop(err)
+	if why != nil {
+		return fmt.Errorf("stream %s: %w", e.cfg.Service, why)
 	}
 	e.log.Info("engine drained")
 	return nil
@@ -171,7 +180,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if id := e.instanceID(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}
-	session, err := kgo.NewGroupTransactSession(e.conn.base(append(opts, e.proof.hooks...)...)...)
+	session, err := kgo.NewGroupTransactSession(e.conn.base(append(append(opts, kgo.WithHooks(&e.pulse)), e.proof.hooks...)...)...)
 	if err != nil {
 		return err
 	}
@@ -179,7 +188,8 @@ func (e *Engine) start(ctx context.Context) error {
 	cl := session.Client()
 	e.client.Store(cl)
 	e.adm = kadm.NewClient(cl)
-	err = errors.Join(e.conn.waitForBroker(ctx, cl))
+	err = e.conn.waitForBroker(ctx)
+	e.pulse.beat()
 	if err == nil {
 		err = e.readTopics(ctx)
 	}
@@ -206,42 +216,6 @@ func (e *Engine) instanceID() string {
 	}
 	return e.cfg.Service + "-" + e.cfg.Slot
 }
-
-// readTopics learns the partition counts and the ends of the outputs.
-func (e *Engine) readTopics(ctx context.Context) error {
-	names := append(append(slices.Clone(e.cfg.Inputs), e.cfg.Outputs...), e.cfg.DeadLetter, e.cfg.State)
-	details, err := e.adm.ListTopics(ctx, names...)
-	if err != nil {
-		return fmt.Errorf("list topics: %w", err)
-	}
-	for _, name := range names {
-		if d, ok := details[name]; !ok || d.Err != nil {
-			return fmt.Errorf("topic %s: %w", name, errors.Join(d.Err, errNoTopic))
-		}
-	}
-	e.statePart = map[tp]int32{}
-	next := int32(0)
-	for _, in := range e.cfg.Inputs {
-		for p := range int32(len(details[in].Partitions)) {
-			e.statePart[tp{in, p}] = next
-			next++
-		}
-	}
-	if got := int32(len(details[e.cfg.State].Partitions)); got != next {
-		return fmt.Errorf("topic %s has %d partitions, the inputs together %d: create it with as many, or repartition the state", e.cfg.State, got, next)
-	}
-	if !e.cfg.Embedded {
-		return nil
-	}
-	ends, err := e.adm.ListEndOffsets(ctx, append(slices.Clone(e.cfg.Outputs), e.cfg.DeadLetter)...)
-	if err != nil {
-		return fmt.Errorf("list outputs: %w", err)
-	}
-	ends.Each(func(o kadm.ListedOffset) { e.outEnds[tp{o.Topic, o.Partition}] = o.Offset })
-	return ends.Error()
-}
-
-var errNoTopic = errors.New("the topic does not exist")
 
 // loop runs cycles until ctx ends, and then drains.
 func (e *Engine) loop(ctx context.Context) error {

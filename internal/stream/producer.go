@@ -87,12 +87,15 @@ func (p *Producer) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}
-	if err := p.conn.waitForBroker(ctx, cl); err != nil {
+	if err := p.conn.waitForBroker(ctx); err != nil {
 		cl.Close()
 		return err
 	}
 	if _, _, err := cl.ProducerID(ctx); err != nil {
 		cl.Close()
+		if why := p.conn.refusal(err); why != nil {
+			return why
+		}
 		return fmt.Errorf("producer: fence the predecessor: %w", err)
 	}
 	p.cl, p.adm = cl, kadm.NewClient(cl)
@@ -168,10 +171,16 @@ func (p *Producer) Commit(ctx context.Context) error {
 	defer cancel()
 	p.proof.at(phaseSealed)
 	if err := p.cl.Flush(ctx); err != nil {
+		if why := p.conn.diagnose(context.WithoutCancel(ctx)); why != nil {
+			return why
+		}
 		return fmt.Errorf("flush: %w", err)
 	}
 	p.proof.at(phaseFlushed)
 	if err := p.err.Load(); err != nil {
+		if why := p.conn.refusal(*err); why != nil {
+			return why
+		}
 		return errors.Join(*err, p.Abort(ctx))
 	}
 	p.inTxn = false

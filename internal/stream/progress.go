@@ -46,6 +46,6 @@ func (p *progress) at(n int64) {
 		p.told = now
 		took := now.Sub(p.began)
 		p.w.log.Info("restoring", "phase", p.phase, "percent", int(100*ratio), "took", took.Round(time.Second),
-			"left", (time.Duration(float64(took) * (1 - ratio) / max(ratio, 0.001))).Round(time.Second))
+			"left", time.Duration(float64(took)*(1-ratio)/max(ratio, 0.001)).Round(time.Second))
 	}
 }

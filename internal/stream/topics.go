@@ -10,7 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// EnsureTopics waits for a broker, logging why it is not reachable, and
+// EnsureTopics waits for a broker, logging why it is not reachable (or returns
+// ErrRefused with the reason where it answers, but not to us), and
 // creates those of the topics that are missing (topic.Ensure): whichever
 // service starts first prepares a fresh broker for all. Differences of what
 // exists are logged.
@@ -21,10 +22,13 @@ func EnsureTopics(ctx context.Context, cfg ProducerConfig, log *slog.Logger, top
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer cl.Close()
-	if err := c.waitForBroker(ctx, cl); err != nil {
+	if err := c.waitForBroker(ctx); err != nil {
 		return err
 	}
 	res, err := topic.Ensure(ctx, kadm.NewClient(cl), cfg.Embedded, topics...)
+	if why := c.refusal(err); why != nil {
+		return why
+	}
 	if err != nil {
 		return err
 	}

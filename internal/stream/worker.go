@@ -234,6 +234,12 @@ func (w *worker) apply(r *kgo.Record) error {
 		return nil
 	}
 	for _, o := range w.out {
+		if len(o.Key)+len(o.Value) > maxOutputBytes {
+			var err error
+			if o, err = w.buryOutput(r, o); err != nil {
+				return err
+			}
+		}
 		if err := w.publish(o); err != nil {
 			return err
 		}
@@ -266,19 +272,44 @@ func (w *worker) kind(headers []kgo.RecordHeader) string {
 // reasonRefused is the reason of a dead letter of an operator.
 const reasonRefused = "operator_refused"
 
+// reasonTooLarge is the reason of a dead letter of an output that no topic
+// takes.
+const reasonTooLarge = "output_too_large"
+
+// maxOutputBytes bounds key and value of an output, uncompressed: below Kafka's
+// default limit of a message, with room for headers. It decides what is
+// written, so it is no setting.
+const maxOutputBytes = 900 << 10
+
 // bury emits the dead letter of a record.
 func (w *worker) bury(r *kgo.Record, cause error) error {
-	letter := deadletter.New(w.eng.cfg.Service, reasonRefused, cause, deadletter.InTopic(r.Topic, r.Partition, r.Offset), r.Value, r.Timestamp.UnixMicro())
+	o, err := w.deadLetter(r, reasonRefused, cause, r.Value)
+	if err != nil {
+		return err
+	}
+	w.out = append(w.out, o)
+	return nil
+}
+
+// buryOutput is the dead letter that takes the place of an output: the state
+// has changed already, and refusing the transaction would refuse it for ever.
+func (w *worker) buryOutput(r, o *kgo.Record) (*kgo.Record, error) {
+	cause := fmt.Errorf("output of %d bytes to %s, allowed are %d", len(o.Key)+len(o.Value), o.Topic, maxOutputBytes)
+	w.log.Warn("output is too large for a topic", "offset", r.Offset, "output", o.Topic, "bytes", len(o.Key)+len(o.Value))
+	return w.deadLetter(r, reasonTooLarge, cause, o.Value)
+}
+
+func (w *worker) deadLetter(r *kgo.Record, reason string, cause error, raw []byte) (*kgo.Record, error) {
+	letter := deadletter.New(w.eng.cfg.Service, reason, cause, deadletter.InTopic(r.Topic, r.Partition, r.Offset), raw, r.Timestamp.UnixMicro())
 	value, err := letter.Append(nil)
 	if err != nil {
-		return fmt.Errorf("dead letter of %s offset %d: %w", w.tp, r.Offset, err)
+		return nil, fmt.Errorf("dead letter of %s offset %d: %w", w.tp, r.Offset, err)
 	}
 	w.dead++
-	w.out = append(w.out, &kgo.Record{
+	return &kgo.Record{
 		Topic: w.eng.cfg.DeadLetter, Partition: byKey, Key: []byte(w.eng.cfg.Service), Value: value,
 		Headers: w.header(deadletter.Kind, deadletter.Version),
-	})
-	return nil
+	}, nil
 }
 
 // Emit implements operator.Context.
