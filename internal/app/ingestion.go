@@ -53,7 +53,7 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 		Kafka: stream.ProducerConfig{
 			Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts,
 		},
-		Site: st, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, room.Metrics), Lag: room.Exfil.Lag,
+		Site: st, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, room.Metrics), Lag: room.Exfil.Lag, Loss: room.Exfil.Loss,
 	})
 	if err != nil {
 		return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/ingest/webhook"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
@@ -30,6 +31,9 @@ type World struct {
 	Registerer prometheus.Registerer
 	// Lag is told how far the newest event lies behind; nil: nobody is.
 	Lag func(stage string, lag time.Duration)
+	// Loss is told what sensors say about their own losses; nil: nobody is.
+	// The event is valid during the call only.
+	Loss func(e *event.Event)
 }
 
 // Service is one ingest service. New is inert, Run does everything.
@@ -180,7 +184,7 @@ func (s *Service) restore(ctx context.Context) (err error) {
 		return err
 	}
 	s.txn = &transaction{
-		producer: s.producer, kind: s.kind, site: s.world.Site, embedded: embedded, metrics: s.metrics, marks: s.marks,
+		producer: s.producer, kind: s.kind, site: s.world.Site, embedded: embedded, metrics: s.metrics, marks: s.marks, loss: s.world.Loss,
 	}
 	if embedded {
 		if len(ends) > 0 {

@@ -38,6 +38,7 @@ type transaction struct {
 	embedded bool
 	metrics  *metrics
 	marks    *watermarks
+	loss     func(*event.Event)
 	sent     published
 
 	open  bool
@@ -109,6 +110,9 @@ func (s *sink) Event(e *event.Event) {
 		e.Role = ""
 	}
 	s.metrics.event(e.Kind)
+	if e.Kind == event.KindHealth && s.loss != nil {
+		s.loss(e)
+	}
 	s.marks.saw(e, s.feed, s.lateness, s.webhook, s.now.UnixMicro())
 	if s.group != nil && !e.Future {
 		s.group.Progress = max(s.group.Progress, e.Time)

@@ -33,6 +33,7 @@ type Exfil struct {
 	volumetric, dns, icmp, staging, correlated, bulk, dlp *capped
 	volumeBytes, dnsQueries                               *capped
 	lag                                                   *prometheus.GaugeVec
+	loss, lastCorrelated                                  *cappedGauge
 
 	mu    sync.Mutex
 	grown map[string]float64 // signal id → amount counted so far
@@ -63,6 +64,10 @@ func New(reg prometheus.Registerer, limit int) *Exfil {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "exfil_detection_pipeline_lag_seconds", Help: "Time from an event to its handling, by stage.",
 		}, []string{"stage"}),
+		loss: newCappedGauge(reg, limit, overflow, "ebbwatch_sensor_loss_percent",
+			"Share of packets, acknowledged data or records that a sensor says it lost when it said so last.", "type", "sensor", "peer", "measure"),
+		lastCorrelated: newCappedGauge(reg, limit, overflow, "ebbwatch_correlated_alert_timestamp_seconds",
+			"When this process last counted a correlated alert: what pages on it needs no history, and no increase of a series that is born at 1.", "host", "severity"),
 		grown: map[string]float64{},
 	}
 	reg.MustRegister(x.lag)
@@ -72,9 +77,17 @@ func New(reg prometheus.Registerer, limit int) *Exfil {
 // Lag sets how far a stage is behind the events' time.
 func (x *Exfil) Lag(stage string, lag time.Duration) { x.lag.WithLabelValues(stage).Set(lag.Seconds()) }
 
+// Loss takes what a sensor says about its own losses: in per cent, of the
+// worker (peer) and by the measure (stats, capture_loss) that the event names.
+// The label values are copied.
+func (x *Exfil) Loss(e *event.Event) {
+	c := strings.Clone
+	x.loss.set(e.Health.PercentLost, c(e.Observer.Type), c(e.Observer.Name), c(e.ID), c(e.Action))
+}
+
 // stagingTypes are the values of event_type, by detector.
 var stagingTypes = map[string]string{
-	"archive-sensitive": "archive_created", "bulk-secret-read": "bulk_read", "bulk-object-read": "bulk_read", "internal-fan-in": "bulk_read",
+	"archive-sensitive": "archive_created", "bulk-secret-read": "bulk_read", "bulk-object-read": "bulk_read", "sensitive-object-read": "bulk_read", "internal-fan-in": "bulk_read",
 	"transfer-tool": "transfer_tool", "mounted-share-write": "share_write", "removable-media": "media_attached",
 }
 
@@ -94,7 +107,7 @@ func (x *Exfil) Signals(outs []operator.Output) {
 			x.staging.add(1, host, first(stagingTypes[s.Detector], s.Detector))
 		}
 		if s.Classification == "CONFIDENTIAL" || s.Classification == "RESTRICTED" {
-			x.dlp.add(1, s.Classification, s.Subject)
+			x.dlp.add(1, s.Classification, first(s.Subject, bucketOf(s.Evidence)))
 		}
 	}
 }
@@ -145,6 +158,7 @@ func (x *Exfil) Alerts(outs []operator.Output) {
 		}
 		if a.Joined != nil && a.Joined.Revision == a.Revision {
 			x.correlated.add(1, a.Entity.Name, a.Severity)
+			x.lastCorrelated.set(float64(time.Now().UnixMilli())/1e3, a.Entity.Name, a.Severity)
 			continue
 		}
 		if a.Revision == 1 {
@@ -160,23 +174,23 @@ func (x *Exfil) opened(a *alert.Alert) {
 	case "icmp-tunnel":
 		x.icmp.add(1, a.Source.IP, a.Destination.IP)
 	case "bulk-object-read", "sensitive-object-read", "principal-anomaly":
-		x.bulk.add(1, a.Entity.Name, bucketOf(a))
+		x.bulk.add(1, a.Entity.Name, first(bucketOf(a.Evidence), a.Subject))
 	case "volume-anomaly", "volume-fixed", "upload-ratio", "sustained-upload", "slow-upload", "new-destination-upload", "distributed-upload",
 		"no-dns-upload", "sanctioned-abuse", "foreign-tenant", "mail-upload":
 		x.volumetric.add(1, a.Source.IP, a.Destination.IP, a.Channel)
 	}
 }
 
-// bucketOf is the bucket that an alert's first piece of evidence is about: a
-// principal may have read several.
-func bucketOf(a *alert.Alert) string {
+// bucketOf is the bucket that the first piece of evidence of an object is
+// about, "" without one: a principal may have read several.
+func bucketOf(evidence []signal.Evidence) string {
 	var e event.Event
-	for _, ev := range a.Evidence {
+	for _, ev := range evidence {
 		if event.Decode(ev.Record, &e) == nil && e.Object.Bucket != "" {
 			return strings.Clone(e.Object.Bucket)
 		}
 	}
-	return first(a.Subject)
+	return ""
 }
 
 func first(names ...string) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/telemetry"
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/prometheus/client_golang/prometheus"
@@ -130,5 +131,29 @@ func TestTheCapHolds(t *testing.T) {
 	}
 	if n := got["ebbwatch_metric_overflow_total[family=exfil_staging_events_total]"]; n != 3 {
 		t.Errorf("overflow is %v, want 3", n)
+	}
+}
+
+func TestLossesAreCapped(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewRegistry()
+	x := telemetry.New(reg, 2)
+	for i := range 4 {
+		x.Loss(&event.Event{
+			Kind: event.KindHealth, ID: "worker-1", Action: "stats", Observer: event.Observer{Type: "zeek", Name: fmt.Sprintf("s%d", i)},
+			Health: event.Health{PercentLost: float64(10 + i)},
+		})
+	}
+	x.Loss(&event.Event{Kind: event.KindHealth, ID: "worker-1", Action: "stats", Observer: event.Observer{Type: "zeek", Name: "s0"}})
+	got := gather(t, reg)
+	for name, want := range map[string]float64{
+		"ebbwatch_sensor_loss_percent[measure=stats peer=worker-1 sensor=s0 type=zeek]":  0,
+		"ebbwatch_sensor_loss_percent[measure=stats peer=worker-1 sensor=s1 type=zeek]":  11,
+		"ebbwatch_sensor_loss_percent[measure=other peer=other sensor=other type=other]": 13,
+		"ebbwatch_metric_overflow_total[family=ebbwatch_sensor_loss_percent]":            2,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v (%v), want %v", name, v, ok, want)
+		}
 	}
 }
