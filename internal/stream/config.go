@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,6 +64,12 @@ type Config struct {
 	// by default.
 	StallTimeout time.Duration
 
+	// Supersedes reports whether an epoch that this instance declares replaces
+	// the one that holds in a partition. Instances that hand partitions to each
+	// other must agree on it, or they replace each other's; by default
+	// different bytes replace. It must be a function of its arguments.
+	Supersedes func(kind string, held, declared []byte) bool
+
 	// Options are further client options (TLS, SASL). They come last.
 	Options []kgo.Opt
 
@@ -111,6 +118,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.PartBytes <= 0 {
 		c.PartBytes = 512 << 10
+	}
+	if c.Supersedes == nil {
+		c.Supersedes = func(_ string, held, declared []byte) bool { return !bytes.Equal(held, declared) }
 	}
 	if c.State == "" {
 		c.State = topic.StateName(c.Service)

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -107,7 +108,7 @@ func (w *worker) adoptEpochs() error {
 				last, ok = s, true
 			}
 		}
-		if ok && bytes.Equal(last.data, e.data) {
+		if ok && (bytes.Equal(last.data, e.data) || !w.eng.cfg.Supersedes(e.kind, last.data, e.data)) {
 			continue
 		}
 		w.schedule = slices.DeleteFunc(w.schedule, func(s epoch) bool { return s.kind == e.kind })
@@ -122,30 +123,54 @@ func (w *worker) adoptEpochs() error {
 	return w.applyScheduled(w.next)
 }
 
-// queueEpoch queues the state records of an epoch. Their seq is the checksum
-// of the whole, so that parts of two versions never join.
+// queueEpoch queues the state records of an epoch.
 func (w *worker) queueEpoch(e epoch) {
+	// It supersedes what was to hold from here on, as in addEpoch.
+	w.stored = slices.DeleteFunc(w.stored, func(s storedEpoch) bool { return s.kind == e.kind && s.from >= e.from })
+	s := storedEpoch{epoch: e, parts: w.writeEpoch(e)}
+	if !w.eng.cfg.Embedded {
+		s.data = nil
+	}
+	w.stored = append(w.stored, s)
+}
+
+// writeEpoch queues the records of an epoch and returns how many. Their seq is
+// the checksum of the whole, so that parts of two versions never join.
+func (w *worker) writeEpoch(e epoch) int {
 	parts := split(e.data, w.eng.cfg.PartBytes)
 	sum := xxhash.Sum64(e.data)
 	for i, p := range parts {
 		w.queue = append(w.queue, w.stateRecord(epochKey(w.tp, e.kind, e.from, i), encodePart(typeEpoch, sum, len(parts), p)))
 	}
-	w.stored = append(w.stored, storedEpoch{e.kind, e.from, len(parts)})
+	return len(parts)
 }
 
-// storedEpoch remembers the records of an epoch, to delete them once no
-// snapshot needs them.
+// storedEpoch remembers the records of an epoch, to delete them once the input
+// has no record any more for which it held: until then a replay needs it. Only
+// on the embedded broker its bytes are kept, to write them again.
 type storedEpoch struct {
-	kind  string
-	from  int64
+	epoch
 	parts int
 }
 
-// dropEpochs queues tombstones for the records of epochs that hold before the
-// cut of a snapshot: they are part of it.
+// outdated are the stored epochs that another of their kind has superseded
+// before the first record that the input still holds.
+func (w *worker) outdated(cut int64) func(storedEpoch) bool {
+	start := min(cut, w.logStart.Load())
+	follows := map[string]int64{} // kind → newest that holds from start or before
+	for _, s := range w.stored {
+		if s.from <= start {
+			follows[s.kind] = max(follows[s.kind], s.from)
+		}
+	}
+	return func(s storedEpoch) bool { return s.from < follows[s.kind] }
+}
+
+// dropEpochs queues tombstones for the records of outdated epochs.
 func (w *worker) dropEpochs(cut int64) {
+	outdated := w.outdated(cut)
 	w.stored = slices.DeleteFunc(w.stored, func(s storedEpoch) bool {
-		if s.from >= cut {
+		if !outdated(s) {
 			return false
 		}
 		for i := range s.parts {
@@ -153,6 +178,16 @@ func (w *worker) dropEpochs(cut int64) {
 		}
 		return true
 	})
+}
+
+// rewriteEpochs queues the history of epochs once more, in the order in which
+// they hold: on the embedded broker a snapshot leaves nothing before it.
+func (w *worker) rewriteEpochs() {
+	w.stored = slices.DeleteFunc(w.stored, w.outdated(w.next))
+	slices.SortStableFunc(w.stored, func(a, b storedEpoch) int { return cmp.Compare(a.from, b.from) })
+	for _, s := range w.stored {
+		w.writeEpoch(s.epoch)
+	}
 }
 
 // stateRecord is a record for the partition's own place in the state topic.
