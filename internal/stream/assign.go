@@ -45,6 +45,9 @@ func (e *Engine) onAssigned(ctx context.Context, offsets map[string]map[int32]kg
 		var starts kadm.ListedOffsets
 		for p, at := range parts {
 			t := tp{topic, p}
+			if e.proof.breaks(trustRevokes) && e.keeps(t) {
+				continue
+			}
 			a := assignment{offset: at.EpochOffset().Offset, committed: true}
 			if a.offset < 0 {
 				if starts == nil {

@@ -31,7 +31,8 @@ type mutation string
 const (
 	// offsetsOutside commits offsets, but not in the transaction (R1).
 	offsetsOutside mutation = "offsets-outside"
-	// trustRevokes believes the revoke callbacks alone (R3).
+	// trustRevokes believes the revoke callbacks alone: what was not revoked
+	// is still ours, and its state still good (R3).
 	trustRevokes mutation = "trust-revokes"
 	// patchAfterAbort goes on with the state in memory after an abort (R4).
 	patchAfterAbort mutation = "patch-after-abort"
@@ -109,4 +110,17 @@ func (w *worker) unapplied(records []*kgo.Record) []*kgo.Record {
 	}
 	w.records += i
 	return records[i:]
+}
+
+// keeps is the mutation trustRevokes: a partition that is assigned and was not
+// revoked has its state.
+func (e *Engine) keeps(t tp) bool {
+	e.mu.Lock()
+	w := e.workers[t]
+	e.mu.Unlock()
+	if w == nil || !w.ready.Load() {
+		return false
+	}
+	e.open(w)
+	return true
 }
