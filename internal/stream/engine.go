@@ -361,6 +361,7 @@ func (e *Engine) dispatch(fetches kgo.Fetches) (bytes int, abort error) {
 		for _, r := range p.Records {
 			bytes += len(r.Key) + len(r.Value)
 		}
+		w.logStart.Store(max(p.LogStartOffset, 0))
 		w.send(message{records: p.Records})
 		e.metrics.setLag(t, p.HighWatermark-p.Records[len(p.Records)-1].Offset-1)
 	})

@@ -129,7 +129,7 @@ func (w *worker) choose(st *storedState, at assignment) (*manifest, error) {
 	case best == nil && at.committed:
 		return nil, fmt.Errorf("%w: no complete snapshot in partition %d of %s for offset %d (was the state topic deleted?)", ErrState, w.statePart, w.eng.cfg.State, at.offset)
 	case best == nil:
-		w.stored, w.schedule = st.stored(), st.epochsFrom(0)
+		w.stored, w.schedule = st.stored(w.eng.cfg.Embedded), st.epochsFrom(0)
 	}
 	return best, nil
 }
@@ -163,7 +163,7 @@ func (w *worker) load(st *storedState, best *manifest, read func(*loading) error
 		return fmt.Errorf("%w: snapshot %d: %w", ErrState, best.seq, err)
 	}
 	w.last, w.lastStart = best, st.places[best].start
-	w.stored = st.stored()
+	w.stored = st.stored(w.eng.cfg.Embedded)
 	w.schedule = slices.DeleteFunc(st.epochsFrom(best.cut), func(e epoch) bool {
 		held, ok := w.inForce[e.kind]
 		return ok && held.from == e.from && xxhash.Sum64(held.data) == xxhash.Sum64(e.data)

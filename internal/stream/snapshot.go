@@ -136,6 +136,9 @@ func (w *worker) beginSnapshot() {
 		}
 		w.writeItem(itemEpoch(kind), e.data, e.from)
 	}
+	if w.eng.cfg.Embedded {
+		w.rewriteEpochs()
+	}
 	w.writeItem(itemShared, w.op.AppendShared(nil), 0)
 }
 
@@ -231,7 +234,6 @@ func (w *worker) settleSnapshot() {
 	// Two generations stay: what only older ones need goes.
 	if w.eng.cfg.Embedded {
 		w.eng.trimState(w.statePart, previousStart)
-		w.stored = slices.DeleteFunc(w.stored, func(e storedEpoch) bool { return e.from < previous.cut })
 		return
 	}
 	w.dropEpochs(previous.cut)

@@ -222,10 +222,16 @@ func (s *storedState) epochsFrom(from int64) []epoch {
 	return list
 }
 
-func (s *storedState) stored() []storedEpoch {
+// stored are the stored epochs, with their bytes where they are to be written
+// again.
+func (s *storedState) stored(data bool) []storedEpoch {
 	var list []storedEpoch
 	for _, e := range s.epochs {
-		list = append(list, storedEpoch{e.kind, e.from, len(e.parts)})
+		x := storedEpoch{epoch{kind: e.kind, from: e.from}, len(e.parts)}
+		if data {
+			x.data = slices.Concat(e.parts...)
+		}
+		list = append(list, x)
 	}
 	return list
 }

@@ -34,6 +34,8 @@ type worker struct {
 	reply       chan sealed // one answer for each seal
 	// stateEnd is one past the highest known offset of the state partition.
 	stateEnd atomic.Int64
+	// logStart is the first offset that the input still holds.
+	logStart atomic.Int64
 
 	// owned by the goroutine
 	op        operator.Operator
