@@ -20,6 +20,11 @@ type epoch struct {
 	data []byte
 }
 
+// order is that in which epochs apply.
+func (e epoch) order(o epoch) int {
+	return cmp.Or(cmp.Compare(e.from, o.from), cmp.Compare(e.kind, o.kind))
+}
+
 // never is the offset that no record has.
 const never = math.MaxInt64
 

@@ -33,20 +33,35 @@ func encodeLayout(t tp, partitions int32) []byte {
 	return sealValue(binary.AppendUvarint(b, uint64(partitions)))
 }
 
-// decodeLayout checks that a layout record gives the place to t.
-func decodeLayout(t tp, value []byte) error {
+// layoutOwner is the input partition of a layout record.
+func layoutOwner(value []byte) (tp, bool) {
 	r, err := openValue(typeLayout, value)
 	if err != nil {
+		return tp{}, false
+	}
+	return parseTP(string(r.bytes(r.uvarint())))
+}
+
+// decodeLayout checks that a layout record gives the place to t.
+func decodeLayout(t tp, value []byte) error {
+	if _, err := openValue(typeLayout, value); err != nil {
 		return err
 	}
-	owner := string(r.bytes(r.uvarint()))
-	if r.uvarint(); r.bad {
+	owner, ok := layoutOwner(value)
+	if !ok {
 		return errCorrupt
 	}
-	if owner != t.String() {
+	if owner != t {
 		return fmt.Errorf("the place is that of %s: %w", owner, errForeign)
 	}
 	return nil
+}
+
+// parseTP reads tp's text.
+func parseTP(text string) (tp, bool) {
+	topic, number, ok := strings.Cut(text, "/")
+	n, err := strconv.ParseInt(number, 10, 32)
+	return tp{topic, int32(n)}, ok && err == nil && n >= 0 && topic != ""
 }
 
 // Errors of records on the state topic.

@@ -78,7 +78,7 @@ func (w *worker) build(at assignment) error {
 		return err
 	}
 	if best != nil {
-		err = w.load(st, best, func(l *loading) error { return w.readSnapshot(l, st.places[best]) })
+		err = w.load(st, best, func(l *loading) error { return w.readSnapshot(w.ctx, l, st.places[best]) })
 		if err == nil {
 			err = w.replay(at.offset)
 		}
@@ -230,9 +230,9 @@ func (w *worker) readState(ctx context.Context) (*storedState, error) {
 }
 
 // readSnapshot reads the records of a snapshot once more, to load them.
-func (w *worker) readSnapshot(l *loading, at place) error {
+func (w *worker) readSnapshot(ctx context.Context, l *loading, at place) error {
 	p := w.progress("load", 0, at.bytes)
-	err := w.eng.conn.readRange(w.ctx, tp{w.eng.cfg.State, w.statePart}, at.start, at.manifest+1, w.eng.cfg.StallTimeout, func(r *kgo.Record) error {
+	err := w.eng.conn.readRange(ctx, tp{w.eng.cfg.State, w.statePart}, at.start, at.manifest+1, w.eng.cfg.StallTimeout, func(r *kgo.Record) error {
 		err := l.add(r)
 		p.at(l.loaded)
 		return err

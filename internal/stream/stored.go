@@ -216,9 +216,7 @@ func (s *storedState) epochsFrom(from int64) []epoch {
 			list = append(list, epoch{kind: e.kind, from: e.from, data: slices.Concat(e.parts...)})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b epoch) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.kind, b.kind))
-	})
+	slices.SortStableFunc(list, epoch.order)
 	return list
 }
 
