@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/window"
@@ -39,8 +42,53 @@ type Hours[T any] struct {
 	// belong to it, in microseconds.
 	Grace int64
 
+	byEnd []*Hour[T] // by End, then Subject
+	// A subject's newest window is found by the hashes of the subjects of byEnd
+	// while they are few, which they are for most keys, else in a map.
+	hashes []uint32
 	newest map[string]*Hour[T]
-	byEnd  []*Hour[T] // by End, then Subject
+}
+
+// fewHours is how many windows are found without a map.
+const fewHours = 32
+
+func subjectHash(s string) uint32 { return uint32(xxhash.Sum64String(s)) }
+
+// find returns the newest window of a subject, nil if there is none.
+func (h *Hours[T]) find(subject string) *Hour[T] {
+	if h.newest != nil {
+		return h.newest[subject]
+	}
+	if len(h.hashes) == 0 {
+		return nil
+	}
+	hash := subjectHash(subject)
+	for i := len(h.hashes) - 1; i >= 0; i-- {
+		if h.hashes[i] == hash && h.byEnd[i].Subject == subject {
+			return h.byEnd[i]
+		}
+	}
+	return nil
+}
+
+// insert puts a window into its place.
+func (h *Hours[T]) insert(w *Hour[T]) {
+	i := len(h.byEnd)
+	if i > 0 && compareHours(h.byEnd[i-1], w) > 0 {
+		i, _ = slices.BinarySearchFunc(h.byEnd, w, compareHours[T])
+	}
+	h.byEnd = slices.Insert(h.byEnd, i, w)
+	if h.newest != nil {
+		return
+	}
+	if len(h.byEnd) <= fewHours {
+		h.hashes = slices.Insert(h.hashes, i, subjectHash(w.Subject))
+		return
+	}
+	h.hashes, h.newest = nil, map[string]*Hour[T]{}
+	for _, x := range h.byEnd { // a subject's windows come oldest first
+		h.newest[x.Subject] = x
+	}
 }
 
 // Len returns how many windows there are.
@@ -51,8 +99,13 @@ func (h *Hours[T]) Len() int { return len(h.byEnd) }
 // known: an event whose window would be over by then is late, and At returns
 // nil. The subject may alias a record.
 func (h *Hours[T]) At(subject string, t, low int64) (w *Hour[T], made bool) {
+	return h.AtKept(subject, t, low, strings.Clone)
+}
+
+// AtKept is At with a function that makes a subject one that may be kept.
+func (h *Hours[T]) AtKept(subject string, t, low int64, keep func(string) string) (w *Hour[T], made bool) {
 	var newer *Hour[T]
-	w = h.newest[subject]
+	w = h.find(subject)
 	for w != nil && t < w.Start {
 		newer, w = w, w.older
 	}
@@ -72,24 +125,25 @@ func (h *Hours[T]) At(subject string, t, low int64) (w *Hour[T], made bool) {
 		return nil, false
 	}
 	n := &Hour[T]{Start: start, End: end, older: w}
-	if newer != nil {
+	switch {
+	case newer != nil:
 		n.Subject, newer.older = newer.Subject, n
-	} else {
-		n.Subject = strings.Clone(subject)
-		if h.newest == nil {
-			h.newest = map[string]*Hour[T]{}
-		}
+	case w != nil:
+		n.Subject = w.Subject
+	default:
+		n.Subject = keep(subject)
+	}
+	if newer == nil && h.newest != nil {
 		h.newest[n.Subject] = n
 	}
-	i, _ := slices.BinarySearchFunc(h.byEnd, n, compareHours[T])
-	h.byEnd = slices.Insert(h.byEnd, i, n)
+	h.insert(n)
 	return n, true
 }
 
 // Find returns the window of a subject that holds an event time, nil if there
 // is none. Like At, it is meant for an event that changes the window.
 func (h *Hours[T]) Find(subject string, t int64) *Hour[T] {
-	w := h.newest[subject]
+	w := h.find(subject)
 	for w != nil && t < w.Start {
 		w = w.older
 	}
@@ -136,38 +190,64 @@ func (h *Hours[T]) Due(low int64, f func(w *Hour[T])) {
 		h.unlink(w)
 	}
 	h.byEnd = slices.Delete(h.byEnd, 0, n)
+	if h.newest == nil {
+		h.hashes = slices.Delete(h.hashes, 0, n)
+	} else if len(h.byEnd) == 0 {
+		h.newest, h.byEnd = nil, nil
+	}
 }
 
+// unlink takes a window out of what belongs to its subject.
 func (h *Hours[T]) unlink(w *Hour[T]) {
-	newer := h.newest[w.Subject]
-	if newer == w {
-		if w.older != nil {
-			h.newest[w.Subject] = w.older
-		} else {
-			delete(h.newest, w.Subject)
+	newer := h.find(w.Subject)
+	if newer != w {
+		for newer.older != w {
+			newer = newer.older
 		}
+		newer.older = w.older
 		return
 	}
-	for newer.older != w {
-		newer = newer.older
+	switch {
+	case h.newest == nil: // the window before it is found by its hash
+	case w.older != nil:
+		h.newest[w.Subject] = w.older
+	default:
+		delete(h.newest, w.Subject)
 	}
-	newer.older = w.older
 }
 
 // Shed forgets the half of the windows that rank lowest, the oldest of equals
 // first, and returns how many. It is the answer to a flood of subjects: one
 // call in many events, and what has grown remains.
 func (h *Hours[T]) Shed(rank func(w *Hour[T]) uint64, dropped func(w *Hour[T])) int {
-	order := slices.Clone(h.byEnd)
-	slices.SortStableFunc(order, func(a, b *Hour[T]) int { return cmp.Compare(rank(a), rank(b)) })
+	type ranked struct {
+		rank uint64
+		w    *Hour[T]
+	}
+	order := make([]ranked, len(h.byEnd))
+	for i, w := range h.byEnd {
+		order[i] = ranked{rank(w), w}
+	}
+	slices.SortStableFunc(order, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 	order = order[:len(order)/2]
 	gone := make(map[*Hour[T]]bool, len(order))
-	for _, w := range order {
-		gone[w] = true
-		h.unlink(w)
-		dropped(w)
+	for _, x := range order {
+		gone[x.w] = true
+		h.unlink(x.w)
+		dropped(x.w)
 	}
-	h.byEnd = slices.DeleteFunc(h.byEnd, func(w *Hour[T]) bool { return gone[w] })
+	left := h.byEnd[:0]
+	for i, w := range h.byEnd {
+		if gone[w] {
+			continue
+		}
+		if h.newest == nil {
+			h.hashes[len(left)] = h.hashes[i]
+		}
+		left = append(left, w)
+	}
+	clear(h.byEnd[len(left):])
+	h.byEnd, h.hashes = left, h.hashes[:min(len(left), len(h.hashes))]
 	return len(order)
 }
 
@@ -195,15 +275,29 @@ func (h *Hours[T]) Append(dst []byte, value func(dst []byte, v *T) []byte) []byt
 
 // Load reads what Append wrote, into an empty Hours.
 func (h *Hours[T]) Load(r *operator.Reader, value func(r *operator.Reader, w *Hour[T])) {
-	h.newest = map[string]*Hour[T]{}
 	for range r.Count() {
 		w := &Hour[T]{Subject: r.String(), Start: r.Int(), End: r.Int(), told: r.Bool()}
 		value(r, w)
-		// In order of their end, a subject's windows come oldest first.
-		w.older = h.newest[w.Subject]
-		h.newest[w.Subject] = w
-		h.byEnd = append(h.byEnd, w)
+		// In order of their end, a subject's windows come oldest first. Anything
+		// else is damage.
+		if w.older = h.find(w.Subject); w.End <= w.Start || w.older != nil && w.Start < w.older.End {
+			continue
+		}
+		if h.newest != nil {
+			h.newest[w.Subject] = w
+		}
+		h.insert(w)
 	}
+}
+
+// Size is about how many bytes of memory the windows take; value tells what one
+// holds beyond the size of T.
+func (h *Hours[T]) Size(value func(v *T) int) int {
+	size := 8*cap(h.byEnd) + 4*cap(h.hashes) + mapEntry*len(h.newest)
+	for _, w := range h.byEnd {
+		size += int(unsafe.Sizeof(*w)) + len(w.Subject) + value(&w.Value)
+	}
+	return size
 }
 
 // View is what a state knows from one observer. Counts of names and packets are
@@ -262,6 +356,16 @@ func (v *Views[V]) Next(of func(*V) int64) Timer {
 		}
 	}
 	return t
+}
+
+// Size is about how many bytes of memory the views take; value tells what one
+// holds beyond the size of V.
+func (v *Views[V]) Size(value func(v *V) int) int {
+	size := 8 * cap(v.list)
+	for _, w := range v.list {
+		size += int(unsafe.Sizeof(*w)) + value(&w.Value)
+	}
+	return size
 }
 
 // Append encodes the views.

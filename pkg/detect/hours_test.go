@@ -123,8 +123,9 @@ func TestHoursInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := detect.Hours[int]{Grace: second}
 		n := 0
-		for range rapid.IntRange(1, 80).Draw(t, "events") {
-			subject := rapid.StringMatching("[ab]").Draw(t, "subject")
+		subjects := rapid.SampledFrom([]string{"[ab]", "[a-z]"}).Draw(t, "subjects") // few windows and many
+		for range rapid.IntRange(1, 120).Draw(t, "events") {
+			subject := rapid.StringMatching(subjects).Draw(t, "subject")
 			at := rapid.Int64Range(-40*pane, 80*pane).Draw(t, "at")
 			w, _ := h.At(subject, at, 0)
 			if at < w.Start || at >= w.End || w.Subject != subject || w.End-w.Start > detect.HourSpan || w.Start%pane != 0 || w.End%pane != 0 {
@@ -134,6 +135,10 @@ func TestHoursInvariants(t *testing.T) {
 			n++
 			if h.Find(subject, at) != w {
 				t.Fatal("not found again")
+			}
+			if rapid.IntRange(0, 30).Draw(t, "shed") == 0 {
+				rank := rapid.Uint64Range(1, 4).Draw(t, "rank")
+				h.Shed(func(w *detect.Hour[int]) uint64 { return uint64(w.Value) % rank }, func(w *detect.Hour[int]) { n -= w.Value })
 			}
 			if rapid.IntRange(0, 9).Draw(t, "due") == 0 {
 				low := rapid.Int64Range(-40*pane, 80*pane).Draw(t, "low")

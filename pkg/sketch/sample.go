@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"unsafe"
 
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
@@ -120,6 +121,25 @@ func (s *Sample[E]) All(yield func(*E) bool) {
 			return
 		}
 	}
+}
+
+// Clone returns a sample of its own that holds the same.
+func (s *Sample[E]) Clone() Sample[E] {
+	c := *s
+	c.slots = slices.Clone(s.slots)
+	return c
+}
+
+// Reset makes the sample empty and leaves its room for what is added next.
+func (s *Sample[E]) Reset() {
+	clear(s.slots)
+	s.n, s.level = 0, 0
+}
+
+// Size is how many bytes of memory the entries take.
+func (s *Sample[E]) Size() int {
+	var e E
+	return len(s.slots) * int(unsafe.Sizeof(e))
 }
 
 // Append encodes the sample, by key; entry encodes one entry.

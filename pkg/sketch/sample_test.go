@@ -123,3 +123,27 @@ func TestSampleDamaged(t *testing.T) {
 		}
 	})
 }
+
+func TestSampleCloneAndReset(t *testing.T) {
+	t.Parallel()
+	var s sketch.Sample[entry]
+	for n := range 100 {
+		add(&s, sketch.Key(xxhash.Sum64([]byte{byte(n)})), 20)
+	}
+	want := contents(&s)
+	c := s.Clone()
+	s.Reset()
+	if s.Len() != 0 || s.Level() != 0 || len(contents(&s)) != 0 {
+		t.Error("not empty after a reset")
+	}
+	add(&s, 1, 20)
+	if d := cmp.Diff(want, contents(&c)); d != "" {
+		t.Errorf("the clone changed: %s", d)
+	}
+	if d := cmp.Diff(map[uint64]int{1: 1}, contents(&s)); d != "" {
+		t.Error(d)
+	}
+	if c.Size() < 16*c.Len() {
+		t.Errorf("%d entries in %d bytes", c.Len(), c.Size())
+	}
+}

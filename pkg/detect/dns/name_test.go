@@ -220,7 +220,8 @@ func TestData(t *testing.T) {
 			q.parse(n+".evil.test", new(cuts))
 			e := event.Event{Time: 5_000_000}
 			e.DNS.Type = "A"
-			w.query(&q, &e, 0, &limits{ttl: 10})
+			a := ask(&q, &e, false, &limits{ttl: 10})
+			w.take(&a, 0)
 		}
 		for i := range names {
 			put(w, names[i])
@@ -254,7 +255,8 @@ func TestDataEstimate(t *testing.T) {
 			q.parse(fmt.Sprintf("%020x.%d.t.evil.test", uint64(i)*0x9e3779b97f4a7c15, i%7), new(cuts))
 			e := event.Event{Time: int64(i) * 1000}
 			e.DNS.Type = "TXT"
-			w.query(&q, &e, 0, &limits{ttl: 10})
+			a := ask(&q, &e, false, &limits{ttl: 10})
+			w.take(&a, 0)
 		}
 		off := 4 / math.Sqrt(float64(limit)/2)
 		if got := float64(w.scale(w.tally.names)); math.Abs(got-n) > off*n {
@@ -277,14 +279,15 @@ func TestDamagedState(t *testing.T) {
 	v := s.views.Of("zeek/x/y")
 	v.Value.begin()
 	for i := range 50 {
-		h, _ := v.Value.hours.At(fmt.Sprint("d", i%5, ".test"), int64(i)*1_000_000, 0)
+		// Some have few questions and stay seeds.
+		h, _ := v.Value.hours.At(fmt.Sprint("d", max(i%10, i-44), ".test"), int64(i)*1_000_000, 0)
 		var q question
 		q.parse(fmt.Sprint("n", i, ".", h.Subject), new(cuts))
 		e := event.Event{Time: int64(i) * 1_000_000}
 		e.DNS.Type, e.DNS.Addresses = "A", []netip.Addr{netip.MustParseAddr("192.0.2.1")}
-		h.Value.limit = maxSample
-		h.Value.query(&q, &e, h.Start, &s.of.limits)
-		v.Value.await(&q, h, &e)
+		a := ask(&q, &e, false, &s.of.limits)
+		s.of.settle(h, s.of.take(h, &a))
+		v.Value.await(&q, h, true, &e)
 		v.Value.contacted(7, 1, 2)
 	}
 	whole := s.Append(nil)
@@ -297,8 +300,15 @@ func TestDamagedState(t *testing.T) {
 			data[rapid.IntRange(0, len(data)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
 		}
 		data = data[:rapid.IntRange(0, len(data)).Draw(t, "length")]
+		damaged := &tunnelState{of: s.of}
+		_ = damaged.Load(data)
+		for v := range damaged.views.All {
+			for h := range v.Value.hours.All {
+				s.of.open(h)
+			}
+		}
 		for _, st := range []interface{ Load([]byte) error }{
-			&tunnelState{of: s.of}, &notDNSState{of: NewNotDNS().(*NotDNS)}, &encryptedState{of: NewEncrypted().(*Encrypted)},
+			&notDNSState{of: NewNotDNS().(*NotDNS)}, &encryptedState{of: NewEncrypted().(*Encrypted)},
 		} {
 			_ = st.Load(data)
 		}

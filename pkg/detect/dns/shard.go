@@ -48,8 +48,7 @@ const shardScore = 5
 
 // joinShard brings a window's part in the client's shard up to date and
 // returns the shard if it changed.
-func (v *view) joinShard(h *detect.Hour[window], lim *limits, expects func() bool) *detect.Hour[shard] {
-	w := &h.Value
+func (v *view) joinShard(h *detect.Hour[domain], w *window, lim *limits, expects func() bool) *detect.Hour[shard] {
 	now := part{}
 	t := &w.tally
 	if n := t.lostNone + t.lostNever; float64(w.scale(n)) >= lim.shardNames && h.Subject != noDomain {
@@ -89,24 +88,24 @@ func (s *shard) move(from, to part) {
 }
 
 // leaveShard takes a window out that is forgotten before its end.
-func (v *view) leaveShard(h *detect.Hour[window]) {
+func (v *view) leaveShard(h *detect.Hour[domain], w *window) {
 	if s := v.shards.Find("", h.Start); s != nil {
-		s.Value.move(h.Value.part, part{})
-		h.Value.part = part{}
+		s.Value.move(w.part, part{})
+		w.part = part{}
 	}
 }
 
 // keep notes a domain whose window has ended.
-func (s *shard) keep(h *detect.Hour[window]) {
-	p := h.Value.part
+func (s *shard) keep(h *detect.Hour[domain], w *window) {
+	p := w.part
 	if p.names == 0 {
 		return
 	}
 	s.ended = append(slices.DeleteFunc(s.ended, func(x lostDomain) bool { return x.domain == h.Subject }), lostDomain{h.Subject, p.names, p.bytes})
 	slices.SortFunc(s.ended, compareLost)
 	s.ended = s.ended[:min(len(s.ended), maxShardDomains)]
-	if n := len(h.Value.evidence); n > 0 && len(s.evidence) < maxEvidence {
-		s.evidence = append(s.evidence, h.Value.evidence[n-1])
+	if n := len(w.evidence); n > 0 && len(s.evidence) < maxEvidence {
+		s.evidence = append(s.evidence, w.evidence[n-1])
 	}
 }
 
@@ -156,12 +155,16 @@ func (s *tunnelState) sendShard(v *detect.View[view], h *detect.Hour[shard], env
 	sig.Values = []signal.Value{{Name: "names", Value: float64(x.names)}}
 	sig.Evidence = slices.Clone(x.evidence)
 	list := slices.Clone(x.ended)
-	for w := range v.Value.hours.All {
-		if p := w.Value.part; p.names > 0 && w.Start >= h.Start && w.Start < h.End &&
-			!slices.ContainsFunc(list, func(s lostDomain) bool { return s.domain == w.Subject }) {
-			list = append(list, lostDomain{w.Subject, p.names, p.bytes})
-			if n := len(w.Value.evidence); n > 0 && len(sig.Evidence) < maxEvidence {
-				sig.Evidence = append(sig.Evidence, w.Value.evidence[n-1])
+	for d := range v.Value.hours.All {
+		w := d.Value.full
+		if w == nil {
+			continue // no part of it
+		}
+		if p := w.part; p.names > 0 && d.Start >= h.Start && d.Start < h.End &&
+			!slices.ContainsFunc(list, func(s lostDomain) bool { return s.domain == d.Subject }) {
+			list = append(list, lostDomain{d.Subject, p.names, p.bytes})
+			if n := len(w.evidence); n > 0 && len(sig.Evidence) < maxEvidence {
+				sig.Evidence = append(sig.Evidence, w.evidence[n-1])
 			}
 		}
 	}

@@ -1,12 +1,14 @@
 package dns
 
 import (
+	"bytes"
+
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
 
 // tunnelVersion is the format of a state of dns-tunnel.
-const tunnelVersion = 1
+const tunnelVersion = 2
 
 // Append implements detect.State. What can be counted from the samples is not
 // written.
@@ -47,10 +49,13 @@ func appendView(dst []byte, v *view) []byte {
 		dst = operator.AppendInt(dst, c.end)
 	}
 	dst = operator.AppendUint(dst, len(v.lookups))
+	at := 0
 	for i := range v.lookups {
-		dst = v.lookups[i].append(dst)
+		l := &v.lookups[i]
+		dst = l.append(dst, v.answers[at:at+int(l.n)])
+		at += int(l.n)
 	}
-	dst = v.hours.Append(dst, appendWindow)
+	dst = v.hours.Append(dst, appendDomain)
 	return v.shards.Append(dst, appendShard)
 }
 
@@ -59,49 +64,66 @@ func (s *tunnelState) loadView(r *operator.Reader, v *view) {
 	v.client, v.realm = r.Addr(), r.String()
 	v.wake, v.blind = r.Int(), r.Int()
 	v.connected, v.latest, v.newest = r.Uint(), r.Int(), r.Int()
-	if n := r.Count(); n > 0 {
-		v.panes = make([]pane, panesKept)
-		for i := range min(n, panesKept) {
-			v.panes[i] = pane{
-				at: r.Int(), asked: uint32(r.Uint()), served: uint32(r.Uint()), looked: uint32(r.Uint()), reached: uint32(r.Uint()),
-			}
+	for range r.Count() {
+		p := pane{at: r.Int(), asked: uint32(r.Uint()), served: uint32(r.Uint()), looked: uint32(r.Uint()), reached: uint32(r.Uint())}
+		if len(v.panes) < panesKept {
+			v.panes = append(v.panes, p)
 		}
 	}
 	for range r.Count() {
 		v.contacts = append(v.contacts, contact{uint32(r.Uint()), r.Int(), r.Int()})
 	}
 	for range r.Count() {
-		v.lookups = append(v.lookups, loadLookup(r))
+		v.lookups = append(v.lookups, v.loadLookup(r))
 	}
-	v.hours.Load(r, loadWindow)
+	v.hours.Load(r, loadDomain)
 	v.countEntries()
 	v.shards.Load(r, loadShard)
 }
 
-func (l *lookup) append(dst []byte) []byte {
+func (l *lookup) append(dst []byte, addresses []uint32) []byte {
 	dst = operator.AppendInt(dst, l.t)
-	dst = operator.AppendInt(dst, l.until)
+	dst = operator.AppendUint(dst, l.wait)
 	dst = operator.AppendUint(dst, l.name)
 	dst = operator.AppendString(dst, l.domain)
 	dst = operator.AppendUint(dst, l.n)
-	for _, a := range l.addresses[:l.n] {
+	for _, a := range addresses {
 		dst = operator.AppendUint(dst, a)
 	}
 	return operator.AppendBool(operator.AppendBool(operator.AppendBool(dst, l.company), l.counted), l.hit)
 }
 
-func loadLookup(r *operator.Reader) lookup {
-	l := lookup{t: r.Int(), until: r.Int(), name: r.Uint(), domain: r.String()}
+func (v *view) loadLookup(r *operator.Reader) lookup {
+	l := lookup{t: r.Int(), wait: uint32(r.Uint()), name: r.Uint(), domain: r.String()}
 	n := r.Count()
 	for i := range n {
 		a := uint32(r.Uint())
 		if i < maxAddresses {
-			l.addresses[i] = a
+			v.answers = append(v.answers, a)
 			l.n++
 		}
 	}
 	l.company, l.counted, l.hit = r.Bool(), r.Bool(), r.Bool()
 	return l
+}
+
+func appendDomain(dst []byte, d *domain) []byte {
+	if d.full == nil {
+		return operator.AppendString(operator.AppendBool(dst, false), d.seed)
+	}
+	return appendWindow(operator.AppendBool(dst, true), d.full)
+}
+
+func loadDomain(r *operator.Reader, h *detect.Hour[domain]) {
+	if r.Bool() {
+		h.Value.full = new(window)
+		loadWindow(r, h.Value.full)
+		return
+	}
+	h.Value.seed = bytes.Clone(r.Bytes())
+	if !h.Value.seed.sound() {
+		h.Value = domain{full: new(window)} // damage
+	}
 }
 
 func appendWindow(dst []byte, w *window) []byte {
@@ -136,8 +158,8 @@ func appendWindow(dst []byte, w *window) []byte {
 	return detect.AppendEvidence(dst, w.evidence)
 }
 
-func loadWindow(r *operator.Reader, h *detect.Hour[window]) {
-	w := &h.Value
+func loadWindow(r *operator.Reader, w *window) {
+	w.limit = maxSample
 	w.names.Load(r, func(r *operator.Reader) name {
 		n := name{hash: r.Uint(), last: uint16(r.Uint()), flags: flags(r.Uint())}
 		n.lookups, n.places, n.bytes = r.Byte(), min(r.Byte(), maxPlaces), r.Byte()

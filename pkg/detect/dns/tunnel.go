@@ -15,10 +15,13 @@ import (
 
 // Tunnel is the detector dns-tunnel.
 type Tunnel struct {
-	limits  limits
-	public  bart.Lite
-	scratch question
-	known   cuts
+	limits   limits
+	public   bart.Lite
+	scratch  question
+	known    cuts
+	texts    texts
+	replayed question // of a seed
+	counts   window   // of a seed
 }
 
 // NewTunnel returns the detector.
@@ -125,6 +128,9 @@ func exempt(e *event.Event, s *site.Site, direct bool) bool {
 	return s.LookupDomain(name, e.Time)
 }
 
+// Size implements detect.Sized.
+func (s *tunnelState) Size() int { return 32 + s.views.Size((*view).size) }
+
 // Next implements detect.State.
 func (s *tunnelState) Next() detect.Timer { return s.views.Next((*view).next) }
 
@@ -154,14 +160,13 @@ const (
 	maxEmissions = 32 // unless the score is higher than ever
 )
 
-// judge evaluates a window after a question, or after its look-ups were
+// judge evaluates a window w of h after a question, or after its look-ups were
 // settled (e is nil), and sends it where its points have changed.
-func (s *tunnelState) judge(v *detect.View[view], h *detect.Hour[window], e *event.Event, env *detect.Env) {
-	w := &h.Value
+func (s *tunnelState) judge(v *detect.View[view], h *detect.Hour[domain], w *window, e *event.Event, env *detect.Env) {
 	on := site.Subject{Address: v.Value.client, Domain: h.Subject}
 	lim := limitsFor(env.Site, &s.of.limits, on, w.last)
-	l := s.evaluate(v, h, lim, env)
-	if shard := v.Value.joinShard(h, lim, func() bool { return s.expects(v, h, env) }); shard != nil {
+	l := s.evaluate(v, h, w, lim, env)
+	if shard := v.Value.joinShard(h, w, lim, func() bool { return s.expects(v, h, w, env) }); shard != nil {
 		s.judgeShard(v, shard, e, env)
 	}
 	score := l.score()
@@ -180,7 +185,7 @@ func (s *tunnelState) judge(v *detect.View[view], h *detect.Hour[window], e *eve
 		s.pick(v, w, e, env)
 	}
 	if w.emissions < maxEmissions || score > w.best {
-		s.send(v, h, &l, env)
+		s.send(v, h, w, &l, env)
 	}
 }
 
@@ -189,7 +194,7 @@ func (s *tunnelState) pick(v *detect.View[view], w *window, e *event.Event, env 
 	if len(w.evidence) == 0 {
 		n := 0
 		for h := range v.Value.hours.All {
-			if len(h.Value.evidence) > 0 {
+			if full := h.Value.full; full != nil && len(full.evidence) > 0 {
 				n++
 			}
 		}
@@ -201,10 +206,10 @@ func (s *tunnelState) pick(v *detect.View[view], w *window, e *event.Event, env 
 	w.evidence = detect.KeepEvidence(w.evidence, env.Evidence(e), maxEvidence)
 }
 
-func (s *tunnelState) evaluate(v *detect.View[view], h *detect.Hour[window], lim *limits, env *detect.Env) levels {
+func (s *tunnelState) evaluate(v *detect.View[view], h *detect.Hour[domain], w *window, lim *limits, env *detect.Env) levels {
 	var c company
 	known := false
-	return h.Value.levels(lim, s.observed(v, h, env), func() company {
+	return w.levels(lim, s.observed(v, h, w, env), func() company {
 		if !known {
 			c, known = v.Value.company(h), true
 		}
@@ -213,34 +218,34 @@ func (s *tunnelState) evaluate(v *detect.View[view], h *detect.Hour[window], lim
 }
 
 // observed reports whether the client is one whose contacts would be seen.
-func (s *tunnelState) observed(v *detect.View[view], h *detect.Hour[window], env *detect.Env) bool {
+func (s *tunnelState) observed(v *detect.View[view], h *detect.Hour[domain], w *window, env *detect.Env) bool {
 	c := v.Value.client
-	return v.Value.observed(h) && !env.Site.Resolver(c, h.Value.last) && !env.Site.Aggregator(c, h.Value.last)
+	return v.Value.observed(h) && !env.Site.Resolver(c, w.last) && !env.Site.Aggregator(c, w.last)
 }
 
-func (s *tunnelState) expects(v *detect.View[view], h *detect.Hour[window], env *detect.Env) bool {
-	return s.observed(v, h, env) && v.Value.company(h).expectsContact()
+func (s *tunnelState) expects(v *detect.View[view], h *detect.Hour[domain], w *window, env *detect.Env) bool {
+	return s.observed(v, h, w, env) && v.Value.company(h).expectsContact()
 }
 
 // end sends a window for the last time.
-func (s *tunnelState) end(v *detect.View[view], h *detect.Hour[window], env *detect.Env) {
-	w := &h.Value
+func (s *tunnelState) end(v *detect.View[view], h *detect.Hour[domain], env *detect.Env) {
+	w := s.of.open(h)
 	on := site.Subject{Address: v.Value.client, Domain: h.Subject}
 	lim := limitsFor(env.Site, &s.of.limits, on, w.last)
-	l := s.evaluate(v, h, lim, env)
+	l := s.evaluate(v, h, w, lim, env)
 	w.told = l
-	v.Value.joinShard(h, lim, func() bool { return s.expects(v, h, env) })
+	v.Value.joinShard(h, w, lim, func() bool { return s.expects(v, h, w, env) })
 	if shard := v.Value.shards.Find("", h.Start); shard != nil {
-		shard.Value.keep(h)
+		shard.Value.keep(h, w)
 	}
 	if w.emissions > 0 || float64(l.score()) >= env.Setting(on, w.last).Floor {
-		s.send(v, h, &l, env)
+		s.send(v, h, w, &l, env)
 	}
+	s.of.settle(h, w) // where the sources have closed, it stays
 }
 
 // send emits what is known of a window.
-func (s *tunnelState) send(v *detect.View[view], h *detect.Hour[window], l *levels, env *detect.Env) {
-	w := &h.Value
+func (s *tunnelState) send(v *detect.View[view], h *detect.Hour[domain], w *window, l *levels, env *detect.Env) {
 	on := site.Subject{Address: v.Value.client, Domain: h.Subject}
 	lim := limitsFor(env.Site, &s.of.limits, on, w.last)
 	score := l.score()

@@ -19,16 +19,17 @@ const (
 type view struct {
 	client netip.Addr
 	realm  string
-	hours  detect.Hours[window] // by registered domain
+	hours  detect.Hours[domain] // by registered domain
 	shards detect.Hours[shard]  // of the client as a whole, subject ""
 
 	entries  int // of all samples
 	lookups  []lookup
+	answers  []uint32 // the addresses of lookups, hashed, one after the other
 	contacts []contact
 	wake     int64 // when settle is wanted
 	blind    int64 // up to where contacts were dropped
 
-	panes []pane // ring of panesKept
+	panes []pane // at most one of those whose numbers are the same modulo panesKept
 	// connected are the panes in which traffic of the client was seen: bit i
 	// is the pane latest−i.
 	connected uint64
@@ -50,19 +51,23 @@ const panesKept = 32
 
 // pane returns the counters of an event time. An older pane gives way.
 func (v *view) pane(t int64) *pane {
-	if v.panes == nil {
-		v.panes = make([]pane, panesKept)
-	}
 	at := t / detect.HourPane
-	p := &v.panes[uint64(at)%panesKept]
-	if p.at != at {
-		*p = pane{at: at}
+	for i := len(v.panes) - 1; i >= 0; i-- {
+		p := &v.panes[i]
+		if p.at == at {
+			return p
+		}
+		if (p.at-at)%panesKept == 0 {
+			*p = pane{at: at}
+			return p
+		}
 	}
-	return p
+	v.panes = append(v.panes, pane{at: at})
+	return &v.panes[len(v.panes)-1]
 }
 
 // company sums the panes of a window.
-func (v *view) company(h *detect.Hour[window]) (c company) {
+func (v *view) company(h *detect.Hour[domain]) (c company) {
 	for i := range v.panes {
 		p := &v.panes[i]
 		if at := p.at * detect.HourPane; at < h.Start || at >= h.End {
@@ -91,7 +96,7 @@ func (v *view) sawTraffic(t int64) {
 
 // observed reports whether traffic of the client was seen during a window: a
 // client without any is not one whose contacts are seen.
-func (v *view) observed(h *detect.Hour[window]) bool {
+func (v *view) observed(h *detect.Hour[domain]) bool {
 	for at := h.Start / detect.HourPane; at < h.End/detect.HourPane; at++ {
 		if d := v.latest - at; d >= 0 && d < 64 && v.connected>>d&1 != 0 {
 			return true
@@ -113,23 +118,23 @@ func (s *tunnelState) question(v *detect.View[view], q *question, e *event.Event
 			s.shed(v, env)
 		}
 		low := env.Low(v.Observer, event.KindDNS)
-		if h, _ = w.hours.At(q.domain, e.Time, low); h == nil {
+		if h, _ = w.hours.AtKept(q.domain, e.Time, low, s.of.texts.keep); h == nil {
 			env.Count("late_dropped", TunnelID, 1)
 			return
 		}
 		w.shards.At("", e.Time, low)
 	}
 	before := h.Value.entries()
-	h.Value.limit = maxSample
-	if w.entries > maxEntries {
-		h.Value.limit = minSample
+	if full := h.Value.full; full != nil {
+		full.limit = maxSample
+		if w.entries > maxEntries {
+			full.limit = minSample
+		}
 	}
-	h.Value.query(q, e, h.Start, &s.of.limits)
-	w.entries += h.Value.entries() - before
-	if direct {
-		h.Value.direct++
-	}
-	if h.Value.queries <= companyNames {
+	a := ask(q, e, direct, &s.of.limits)
+	x := s.of.take(h, &a)
+	company := x.queries <= companyNames
+	if company {
 		p := w.pane(e.Time)
 		p.asked++
 		if outcome(e)&(gave|none) != 0 {
@@ -137,29 +142,35 @@ func (s *tunnelState) question(v *detect.View[view], q *question, e *event.Event
 		}
 	}
 	wake := w.wake
-	if w.await(q, h, e) {
+	if w.await(q, h, company, e) {
 		env.Count("lookups_dropped", TunnelID, 1)
 	}
 	if !env.ShowsAny(v.Observer, contactKinds[:]) {
 		// Nothing would be decided: it waits for the end of the window.
 		w.wake = wake
 	}
-	s.judge(v, h, e, env)
+	s.judge(v, h, x, e, env)
+	s.of.settle(h, x)
+	w.entries += h.Value.entries() - before
 }
 
 // shed makes room for domains: those with the fewest names go. What was said
 // of a domain that goes is said for a last time.
 func (s *tunnelState) shed(v *detect.View[view], env *detect.Env) {
 	w := &v.Value
-	n := w.hours.Shed(func(h *detect.Hour[window]) uint64 {
-		x := &h.Value
+	n := w.hours.Shed(func(h *detect.Hour[domain]) uint64 {
+		x := s.of.open(h)
 		return uint64(x.emissions)<<48 + x.scale(x.tally.names)<<16 + min(x.data(), 1<<16-1)
-	}, func(h *detect.Hour[window]) {
-		if h.Value.emissions > 0 {
-			s.send(v, h, &h.Value.told, env)
+	}, func(h *detect.Hour[domain]) {
+		x := h.Value.full
+		if x == nil {
+			return // nothing was said of it
 		}
-		w.leaveShard(h)
-		w.entries -= h.Value.entries()
+		if x.emissions > 0 {
+			s.send(v, h, x, &x.told, env)
+		}
+		w.leaveShard(h, x)
+		w.entries -= x.entries()
 	})
 	env.Count("domains_evicted", TunnelID, int64(n))
 }
@@ -225,16 +236,21 @@ func contactLow(observer string, env *detect.Env) int64 {
 func (s *tunnelState) advance(v *detect.View[view], env *detect.Env) {
 	w := v.Value.begin()
 	for _, h := range w.settle(contactLow(v.Observer, env)) {
-		h.Value.stale = false
-		s.judge(v, h, nil, env)
+		h.Value.unmark()
+		x := s.of.open(h)
+		before := h.Value.entries()
+		s.judge(v, h, x, nil, env)
+		s.of.settle(h, x)
+		w.entries += h.Value.entries() - before
 	}
 	low := env.Low(v.Observer, event.KindUnknown)
 	if before := w.hours.Len(); before > 0 {
-		w.hours.Due(low, func(h *detect.Hour[window]) { s.end(v, h, env) })
+		w.hours.Due(low, func(h *detect.Hour[domain]) { s.end(v, h, env) })
 		if w.hours.Len() < before {
 			w.countEntries()
 		}
 	}
+	w.forget(low)
 	w.shards.Due(low, func(h *detect.Hour[shard]) { s.endShard(v, h, env) })
 	if low != detect.Never && w.wake <= low {
 		// Nothing shows contacts yet, and most likely nothing ever will: a
@@ -251,6 +267,12 @@ func (v *view) countEntries() {
 	for h := range v.hours.All {
 		v.entries += h.Value.entries()
 	}
+}
+
+// size is about how many bytes a view takes beyond itself.
+func (v *view) size() int {
+	n := v.hours.Size((*domain).size) + len(v.realm) + 40*cap(v.lookups) + 4*cap(v.answers) + 24*(cap(v.contacts)+cap(v.panes))
+	return n + v.shards.Size(func(s *shard) int { return 48*cap(s.ended) + 200*cap(s.evidence) })
 }
 
 func (v *view) next() int64 { return min(v.wake, v.hours.Next(), v.shards.Next()) }

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"strings"
+	"unsafe"
 
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
@@ -52,6 +53,9 @@ type window struct {
 	lastPicked uint32 // the number of the query that was last taken as evidence
 	stale      bool   // changed since it was judged; never between two records
 }
+
+// windowSize is the size of a window without its samples, and of a domain.
+const windowSize = int(unsafe.Sizeof(window{}))
 
 // place counts at one place of the names, from the registered domain outward.
 type place struct {
@@ -110,28 +114,13 @@ func (t *tally) count(n *name, sign uint32) {
 	}
 }
 
-// query takes a question and what is known of its answer.
-func (w *window) query(q *question, e *event.Event, start int64, lim *limits) {
-	w.queries++
-	w.entropy += q.entropy
-	w.leftmost += uint64(q.leftmost)
-	if w.first == 0 || e.Time < w.first {
-		w.first = e.Time
-	}
-	w.last = max(w.last, e.Time)
-	if !w.server.IsValid() {
-		w.server = e.Destination.IP.Unmap()
-	}
+// ask is a question and what is known of its answer, as a window takes it.
+func ask(q *question, e *event.Event, direct bool, lim *limits) asking {
+	a := asking{q: q, name: e.DNS.Name, t: e.Time, server: e.Destination.IP.Unmap(), direct: direct}
 	kind := typeOf(e.DNS.Type)
-	switch {
-	case kind == typeUnused:
-		w.oddTypes++
-	case e.DNS.Type == "TXT":
-		w.txt++
-	}
-	out := outcome(e)
+	a.odd, a.txt = kind == typeUnused, e.DNS.Type == "TXT"
 	if !q.acme && e.DNS.MinTTL.Known() && e.DNS.MinTTL.Or(0) <= uint64(lim.ttl) {
-		w.fleeting += e.DNS.DataBytes.Or(0)
+		a.fleeting = e.DNS.DataBytes.Or(0)
 	}
 	asked := askedOther
 	switch {
@@ -140,9 +129,35 @@ func (w *window) query(q *question, e *event.Event, start int64, lim *limits) {
 	case kind == typeData && !q.service:
 		asked = askedData
 	}
-	w.note(q, asked|out, uint16(min(max(0, (e.Time-start)/100_000), 1<<16-1)))
+	a.flags = asked | outcome(e)
+	return a
+}
+
+// take enters a question.
+func (w *window) take(a *asking, start int64) {
+	w.queries++
+	w.entropy += a.q.entropy
+	w.leftmost += uint64(a.q.leftmost)
+	if w.first == 0 || a.t < w.first {
+		w.first = a.t
+	}
+	w.last = max(w.last, a.t)
+	if !w.server.IsValid() {
+		w.server = a.server
+	}
+	if a.odd {
+		w.oddTypes++
+	}
+	if a.txt {
+		w.txt++
+	}
+	if a.direct {
+		w.direct++
+	}
+	w.fleeting += a.fleeting
+	w.note(a.q, a.flags, uint16(min(max(0, (a.t-start)/100_000), 1<<16-1)))
 	if n := w.tally.names; len(w.examples) < len(exampleAt) && n == exampleAt[len(w.examples)] && w.names.Level() == 0 {
-		w.examples = append(w.examples, strings.Clone(e.DNS.Name))
+		w.examples = append(w.examples, strings.Clone(a.name))
 	}
 }
 
@@ -151,7 +166,7 @@ var exampleAt = [...]uint32{3, 12, 50}
 
 // note enters a look-up of a name.
 func (w *window) note(q *question, f flags, at uint16) {
-	key := sketch.Key(q.hash)
+	key := nameKey(q.hash)
 	if n := w.names.Find(key); n != nil {
 		w.tally.count(n, ^uint32(0))
 		asked := f & (addressTypes | askedData | askedOther)
@@ -187,6 +202,9 @@ func (w *window) note(q *question, f flags, at uint16) {
 		w.label(q.labels[i], min(len(q.labels)-1-i, maxPlaces-1))
 	}
 }
+
+// nameKey is the key of a name in the sample.
+func nameKey(hash uint64) uint64 { return sketch.Key(hash) }
 
 func (w *window) grow(depth int) {
 	for len(w.places) < depth {
@@ -272,6 +290,14 @@ func (w *window) data() uint64 {
 
 // entries is how much the samples hold.
 func (w *window) entries() int { return w.names.Len() + w.labels.Len() }
+
+// entries is how much the samples of a window hold. A seed has none.
+func (d *domain) entries() int {
+	if d.full == nil {
+		return 0
+	}
+	return d.full.entries()
+}
 
 // scale is a count of sampled names as a count of names.
 func (w *window) scale(n uint32) uint64 { return uint64(n) << w.names.Level() }
