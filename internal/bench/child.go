@@ -37,6 +37,7 @@ func Child(ctx context.Context, stdin io.Reader, stdout io.Writer, log *slog.Log
 			return err
 		}
 		defer pprof.StopCPUProfile()
+		out.heap = s.Profile + ".heap"
 	}
 	err := s.run(ctx, out, log)
 	if err != nil {
@@ -63,8 +64,26 @@ func (s *spec) run(ctx context.Context, out *teller, log *slog.Logger) error {
 
 // teller writes news, a line each.
 type teller struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu   sync.Mutex
+	w    io.Writer
+	heap string // a file for a heap profile when there is a result
+}
+
+// result says what was measured, and closes the profiles: the parent may kill
+// this process then.
+func (t *teller) result(n news) error {
+	if t.heap != "" {
+		pprof.StopCPUProfile()
+		f, err := os.Create(t.heap)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close()); err != nil {
+			return err
+		}
+	}
+	t.tell(n)
+	return nil
 }
 
 func (t *teller) tell(n news) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
@@ -64,7 +65,7 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 	for p := range s.To {
 		from[p] = 0
 	}
-	cl, err := s.client(from)
+	cl, err := s.client(from, stream.Fetching()...)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,9 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 		c := &producing{cl: cl, topic: s.topic("signals"), signals: &signals}
 		return func(r *kgo.Record) error {
 			c.rec = operator.Record{Topic: r.Topic, Partition: p, Offset: r.Offset, Time: r.Timestamp.UnixMicro(), Kind: kindOf(r), Key: r.Key, Value: r.Value}
-			return op.Apply(&c.rec, c)
+			err := op.Apply(&c.rec, c)
+			r.Recycle()
+			return err
 		}, nil
 	}, &signals)
 }
@@ -89,8 +92,13 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 // kindOf is the record's kind without an allocation.
 func kindOf(r *kgo.Record) string {
 	for i := range r.Headers {
-		if r.Headers[i].Key == "kind" {
-			return event.ParseKind(string(r.Headers[i].Value)).String()
+		if r.Headers[i].Key != "kind" {
+			continue
+		}
+		for k := event.KindFlow; k <= event.KindMark; k++ {
+			if string(r.Headers[i].Value) == k.String() {
+				return k.String()
+			}
 		}
 	}
 	return ""
@@ -191,6 +199,5 @@ func (s *spec) meter(ctx context.Context, cl *kgo.Client, out *teller, take func
 		}
 	}
 	result := m.measure()
-	out.tell(news{Result: &result})
-	return nil
+	return out.result(news{Result: &result})
 }

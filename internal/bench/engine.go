@@ -160,8 +160,7 @@ func (s *spec) detect(ctx context.Context, out *teller, log *slog.Logger) error 
 		}
 	}
 	result := m.measure()
-	out.tell(news{Result: &result})
-	return <-ended
+	return errors.Join(out.result(news{Result: &result}), <-ended)
 }
 
 // recover measures how long an engine takes to be ready behind one that was
@@ -192,8 +191,7 @@ func (s *spec) recover(ctx context.Context, out *teller, log *slog.Logger) error
 		return err
 	}
 	r.Keys = v.keys()
-	out.tell(news{Recovery: &r})
-	return nil
+	return out.result(news{Recovery: &r})
 }
 
 // serve runs a service of the chain until it is told to end, or killed.

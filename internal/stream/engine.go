@@ -177,6 +177,7 @@ func (e *Engine) start(ctx context.Context) error {
 		kgo.OnPartitionsRevoked(e.onRevoked),
 		kgo.OnPartitionsLost(e.onRevoked),
 	)
+	opts = append(opts, Fetching()...)
 	if id := e.instanceID(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}
@@ -362,8 +363,10 @@ func (e *Engine) dispatch(fetches kgo.Fetches) (bytes int, abort error) {
 			bytes += len(r.Key) + len(r.Value)
 		}
 		w.logStart.Store(max(p.LogStartOffset, 0))
+		// Before they are handed over: they are given back to their pool then.
+		lag := p.HighWatermark - p.Records[len(p.Records)-1].Offset - 1
 		w.send(message{records: p.Records})
-		e.metrics.setLag(t, p.HighWatermark-p.Records[len(p.Records)-1].Offset-1)
+		e.metrics.setLag(t, lag)
 	})
 	return bytes, abort
 }

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,7 @@ type worker struct {
 	stale     error // why this state must not be committed
 	rec       operator.Record
 	kinds     map[string]string
+	lastKind  string
 	headers   map[headerKey][]kgo.RecordHeader
 
 	// of the current record
@@ -52,6 +54,7 @@ type worker struct {
 	counts []count
 
 	// of the current transaction
+	counted tally
 	queue   []*kgo.Record // state records for the next commit
 	records int
 	outputs int
@@ -201,6 +204,7 @@ func (w *worker) batch(records []*kgo.Record) {
 			return
 		}
 		w.records++
+		r.Recycle() // nothing of it is kept, see fetchPool
 	}
 }
 
@@ -220,10 +224,10 @@ func (w *worker) apply(r *kgo.Record) error {
 		Topic: w.tp.topic, Partition: w.tp.partition, Offset: r.Offset, Time: r.Timestamp.UnixMicro(),
 		Kind: w.kind(r.Headers), Key: r.Key, Value: r.Value,
 	}
-	mark := len(w.counts)
-	w.out = w.out[:0]
+	w.counted.take(w.counts) // of an epoch: not this record's
+	w.counts, w.out = w.counts[:0], w.out[:0]
 	if err := w.op.Apply(&w.rec, w); err != nil {
-		w.counts, w.out = w.counts[:mark], w.out[:0]
+		w.counts, w.out = w.counts[:0], w.out[:0]
 		if w.replaying {
 			return nil // its dead letter is committed
 		}
@@ -246,9 +250,8 @@ func (w *worker) apply(r *kgo.Record) error {
 			return err
 		}
 	}
-	if len(w.counts) > 4096 {
-		w.counts = fold(w.counts)
-	}
+	w.counted.take(w.counts)
+	w.counts = w.counts[:0]
 	return nil
 }
 
@@ -259,13 +262,17 @@ func (w *worker) kind(headers []kgo.RecordHeader) string {
 			continue
 		}
 		v := headers[i].Value
-		if k, ok := w.kinds[string(v)]; ok {
-			return k
+		if string(v) == w.lastKind { // they come in runs
+			return w.lastKind
 		}
-		k := string(v)
-		if len(w.kinds) < 64 {
-			w.kinds[k] = k
+		k, ok := w.kinds[string(v)]
+		if !ok {
+			k = string(v)
+			if len(w.kinds) < 64 {
+				w.kinds[k] = k
+			}
 		}
+		w.lastKind = k
 		return k
 	}
 	return ""
@@ -347,21 +354,31 @@ func (w *worker) Count(name, label string, n int64) {
 	}
 }
 
-// fold adds up what was counted under the same name.
-func fold(counts []count) []count {
-	at := make(map[count]int, 64)
-	out := counts[:0]
-	for _, c := range counts {
-		key := count{name: c.name, label: c.label}
-		if i, ok := at[key]; ok {
-			out[i].n += c.n
-			continue
-		}
-		at[key] = len(out)
-		out = append(out, c)
-	}
-	return out
+// tally adds up what was counted under the same name.
+type tally struct {
+	sums []count
+	next int // where the next one is looked for: most records count the same
 }
+
+func (t *tally) take(counts []count) {
+	for i := range counts {
+		c := &counts[i]
+		if t.next >= len(t.sums) || !t.sums[t.next].same(c) {
+			t.next = slices.IndexFunc(t.sums, func(o count) bool { return o.same(c) })
+			if t.next < 0 {
+				t.next = len(t.sums)
+				// A label may point into the record.
+				t.sums = append(t.sums, count{name: strings.Clone(c.name), label: strings.Clone(c.label)})
+			}
+		}
+		t.sums[t.next].n += c.n
+		if len(counts) > 1 {
+			t.next = (t.next + 1) % len(t.sums)
+		}
+	}
+}
+
+func (c *count) same(o *count) bool { return c.name == o.name && c.label == o.label }
 
 // header returns the headers of an output; they are shared between records.
 func (w *worker) header(kind string, v int) []kgo.RecordHeader {
@@ -457,8 +474,12 @@ func (w *worker) settle() {
 	m.records.Add(float64(w.records))
 	m.outputs.Add(float64(w.outputs))
 	m.deadLetters.Add(float64(w.dead))
-	for _, c := range fold(w.counts) {
-		m.operator.WithLabelValues(m.service, c.name, c.label).Add(float64(c.n))
+	w.counted.take(w.counts)
+	for i := range w.counted.sums {
+		if c := &w.counted.sums[i]; c.n != 0 {
+			m.operator.WithLabelValues(m.service, c.name, c.label).Add(float64(c.n))
+			c.n = 0
+		}
 	}
 	w.counts, w.records, w.outputs, w.dead = w.counts[:0], 0, 0, 0
 	w.outs = nil // handed to OnCommitted
