@@ -52,7 +52,7 @@ type Input struct {
 func OpenArchive(ctx context.Context, cfg Config, factory operator.Factory, log *slog.Logger) (*Archive, error) {
 	cfg = cfg.withDefaults()
 	cfg.Slot = ""
-	eng, err := newEngine(cfg, factory, log, nil)
+	eng, err := newEngineWith(cfg, factory, log, nil, proof{})
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,12 @@ const byKey = -1
 // byKey, as Kafka's own clients do by the hash of its key.
 func partitioner() kgo.Partitioner { return placing{kgo.StickyKeyPartitioner(nil)} }
 
+// PartitionOf is the partition of n in which a record with that key is placed by
+// all that Ebbwatch writes.
+func PartitionOf(key []byte, n int) int32 {
+	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(&kgo.Record{Key: key}, n))
+}
+
 type placing struct{ kgo.Partitioner }
 
 func (p placing) ForTopic(topic string) kgo.TopicPartitioner {
