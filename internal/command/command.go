@@ -29,6 +29,8 @@ type Line struct {
 	Broker  brokerCommand    `cmd:"" help:"Run the embedded broker alone."`
 	Bench   benchCommand     `cmd:"" help:"Measure this machine: raw consume and decode against full detection, in one run, with the ratio."`
 	Phase   phaseCommand     `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
+	Doctor  doctorCommand    `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`
+	Site    siteCommand      `cmd:"" help:"Commands about site files."`
 	Version kong.VersionFlag `short:"v" help:"Print the version and exit."`
 }
 

@@ -53,6 +53,8 @@ func TestWrongUse(t *testing.T) {
 		"hunt in nothing":          {[]string{"ebbwatch", "hunt", filepath.Join(dir, "none")}, 2, []string{"none"}},
 		"hunt with a bad site":     {[]string{"ebbwatch", "hunt", "--site", badSite, dir}, 2, []string{"dns-tunel"}},
 		"hunt with a bad network":  {[]string{"ebbwatch", "hunt", "--home-net", "10.0.0.0/99", dir}, 2, []string{"10.0.0.0/99"}},
+		"doctor of nothing":        {[]string{"ebbwatch", "doctor"}, 2, []string{"--kafka"}},
+		"suggest with a bad site":  {[]string{"ebbwatch", "site", "suggest", "--site", badSite, dir}, 2, []string{"dns-tunel"}},
 		"run without a source":     {[]string{"ebbwatch", "run", "-admin.listen", ""}, 2, []string{"nothing to read"}},
 		"run, unknown key":         {[]string{"ebbwatch", "run", "-config", unknown}, 2, []string{"borkers"}},
 	} {

@@ -58,6 +58,11 @@ var feeds = map[event.Kind]string{
 	event.KindFinding:    "findings of the Security Command Center",
 }
 
+// instead are the kinds that tell the same, so that one of them suffices.
+var instead = map[event.Kind]event.Kind{
+	event.KindFlow: event.KindConn, event.KindConn: event.KindFlow, event.KindHTTP: event.KindTLS, event.KindProcess: event.KindFile, event.KindFile: event.KindProcess,
+}
+
 // lacks are what records should hold; few is the part of them that must.
 var lacks = []struct {
 	kind event.Kind
@@ -91,7 +96,7 @@ func (s *Survey) Gaps(needs []Need) []Gap {
 		for _, k := range n.Kinds {
 			there := s.reads(k)
 			g.Reads = append(g.Reads, there...)
-			if len(there) == 0 {
+			if other, ok := instead[k]; len(there) == 0 && (!ok || !slices.Contains(n.Kinds, other) || len(s.reads(other)) == 0) {
 				g.Missing = append(g.Missing, fmt.Sprintf("no %s records: feed %s", k, feeds[k]))
 			}
 			g.Missing = append(g.Missing, s.lacking(k)...)

@@ -324,7 +324,7 @@ func (s *Survey) question(e *event.Event, in, out bool) {
 		}
 	}
 	name := registered(e.DNS.Name)
-	if name == "" || e.DNS.Type == "PTR" {
+	if name == "" || e.DNS.Type == "PTR" || e.Destination.IP.IsMulticast() { // multicast DNS names neighbours
 		return
 	}
 	d := within(s, s.domains, name)

@@ -145,11 +145,15 @@ func TestGaps(t *testing.T) {
 		{Detector: "b", Kinds: []event.Kind{event.KindTLS}},
 		{Detector: "c", Kinds: []event.Kind{event.KindFlow}},
 		{Detector: "d", Kinds: []event.Kind{event.KindDNS}, Off: true},
+		{Detector: "e", Kinds: []event.Kind{event.KindConn, event.KindFlow, event.KindHTTP}},
 	})
 	for i, want := range []survey.Sight{survey.Clear, survey.Blind, survey.Part, survey.Off} {
 		if gaps[i].Sight != want {
 			t.Errorf("%+v, want %s", gaps[i], want)
 		}
+	}
+	if m := strings.Join(gaps[4].Missing, "\n"); !strings.Contains(m, "no http records") || strings.Contains(m, "no flow records") || strings.Contains(m, "no conn records") {
+		t.Errorf("of flows and connections one suffices: %v", gaps[4].Missing)
 	}
 	if !strings.Contains(strings.Join(gaps[2].Missing, "\n"), "flow-direction") || strings.Contains(strings.Join(gaps[2].Missing, "\n"), "instance-id") {
 		t.Errorf("flow: %v", gaps[2].Missing)
