@@ -20,6 +20,8 @@ type GenerateConfig struct {
 	// Lines is the least number of lines in all, Rate how many a second.
 	Lines, Rate int
 	Start       time.Time // of the first flow
+	// The input flows, pauses, and then flows on.
+	Flow, Pause time.Duration
 }
 
 // hours that the flows of a run span.
@@ -42,11 +44,15 @@ func Generate(ctx context.Context, cfg GenerateConfig) error {
 	each := max(cfg.Rate/int(time.Second/tick)/len(files), 1)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	began := time.Now()
 	for n := 0; ; {
 		if n >= cfg.Lines && ctx.Err() != nil {
 			return nil
 		}
-		<-ticker.C
+		now := <-ticker.C
+		if at := now.Sub(began); at > cfg.Flow && at < cfg.Flow+cfg.Pause {
+			continue
+		}
 		some := each
 		if n >= cfg.Lines {
 			some = 1

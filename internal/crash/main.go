@@ -69,6 +69,8 @@ func generateMain(ctx context.Context, args []string, stderr io.Writer) int {
 	f.Uint64Var(&cfg.Seed, "seed", 0, "")
 	f.IntVar(&cfg.Lines, "lines", 10_000, "")
 	f.IntVar(&cfg.Rate, "rate", 2000, "")
+	f.DurationVar(&cfg.Flow, "flow", 0, "")
+	f.DurationVar(&cfg.Pause, "pause", 0, "")
 	err := f.Parse(args)
 	if err == nil {
 		cfg.Files = f.Args()

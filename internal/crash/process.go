@@ -20,6 +20,7 @@ type instance struct {
 	service string
 	name    string // unique in the run
 	command []string
+	guest   bool // it has no planned deaths
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -46,7 +47,7 @@ func (k *kills) total() (n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for kind, c := range k.n {
-		if kind != "term" && kind != "join" {
+		if kind != "term" && kind != "guest" {
 			n += c
 		}
 	}
@@ -55,7 +56,8 @@ func (k *kills) total() (n int) {
 
 // start begins to supervise an instance.
 func (r *run) start(service, name string, command ...string) *instance {
-	i := &instance{run: r, service: service, name: name, command: command, done: make(chan struct{})}
+	slot := name[strings.LastIndexByte(name, '-')+1:]
+	i := &instance{run: r, service: service, name: name, command: command, guest: slot[0] == 'g', done: make(chan struct{})}
 	r.mu.Lock()
 	r.instances = append(r.instances, i)
 	r.mu.Unlock()
@@ -68,9 +70,12 @@ func (r *run) start(service, name string, command ...string) *instance {
 func (i *instance) supervise() {
 	defer close(i.done)
 	for n := 0; ; n++ {
-		d := i.run.nextDeath(i.service)
+		var d *death
+		if !i.guest {
+			d = i.run.nextDeath(i.service)
+		}
 		killLog := filepath.Join(i.run.dir, fmt.Sprintf("%s.kill%d", i.name, n))
-		env := i.run.environment()
+		env := i.run.environment(i.service)
 		if d != nil {
 			env = append(env, fmt.Sprintf("EBBCRASH_KILL=%s:%d", d.phase, d.after), "EBBCRASH_KILL_LOG="+killLog)
 		}
@@ -214,7 +219,7 @@ func (r *run) nextDeath(service string) *death {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := r.deaths[service]
-	if r.calm || len(list) == 0 {
+	if r.calm || len(list) == 0 || service == tallyService && stormy(r.cfg.Seed) && !r.clear {
 		return nil
 	}
 	d := list[0]

@@ -86,7 +86,8 @@ type run struct {
 	instances []*instance
 	deaths    map[string][]death
 	pending   map[string]int
-	calm      bool
+	calm      bool // no more deaths
+	clear     bool // the storm is over
 	notes     []string
 }
 
@@ -149,13 +150,17 @@ func (r *run) brokers() []string {
 	return []string{r.listen}
 }
 
-// environment of every process.
-func (r *run) environment() []string {
+// environment of a process.
+func (r *run) environment(service string) []string {
 	s, t := session, txn
 	if r.cfg.Real {
 		s, t = realSession, realTxn
 	}
-	env := []string{"EBBCRASH_SESSION=" + s.String(), "EBBCRASH_TXN=" + t.String(), "EBBCRASH_INTERVAL=" + interval.String()}
+	every := interval
+	if service == tallyService && r.storm() {
+		s, t, every = stormSession, stormTxn, stormInterval
+	}
+	env := []string{"EBBCRASH_SESSION=" + s.String(), "EBBCRASH_TXN=" + t.String(), "EBBCRASH_INTERVAL=" + every.String()}
 	if r.cfg.Mutation != "" {
 		env = append(env, "EBBCRASH_MUTATE="+r.cfg.Mutation)
 	}
@@ -251,7 +256,9 @@ func (r *run) begin(ctx context.Context) (files []string, err error) {
 		slot := fmt.Sprint(n)
 		r.service("ingest-flow", slot, "-paths", filepath.Dir(files[n]), "-name", "sensor-"+slot, "-commit_interval", interval.String(),
 			"-rescan_interval", "500ms", "-poll_interval", "200ms")
-		r.tally(slot)
+		if n == 0 || !r.storm() {
+			r.tally(slot)
+		}
 		r.service("detect", slot, "-snapshot_cycle", cycle.String())
 		r.service("correlate", slot, "-snapshot_cycle", cycle.String())
 	}
@@ -259,12 +266,12 @@ func (r *run) begin(ctx context.Context) (files []string, err error) {
 }
 
 // service starts an instance of a product.
-func (r *run) service(name, slot string, args ...string) {
+func (r *run) service(name, slot string, args ...string) *instance {
 	all := append([]string{
 		filepath.Join(r.cfg.Bin, name), "-kafka.brokers", strings.Join(r.brokers(), ","), "-kafka.embedded", fmt.Sprint(!r.cfg.Real),
 		"-kafka.instance", slot, "-admin.listen", "", "-site", r.site,
 	}, args...)
-	r.start(name, name+"-"+slot, all...)
+	return r.start(name, name+"-"+slot, all...)
 }
 
 func (r *run) tally(slot string) *instance {
@@ -278,6 +285,9 @@ func (r *run) generator(ctx context.Context, files []string) (*exec.Cmd, error) 
 		"generate", "-seed", fmt.Sprint(r.cfg.Seed), "-lines", fmt.Sprint(r.cfg.Outputs), "-rate", fmt.Sprint(r.cfg.Outputs / 5),
 		"-start", time.Now().Add(-5 * hours * time.Hour).UTC().Format(time.RFC3339),
 	}, files...)
+	if stormy(r.cfg.Seed) {
+		args = append([]string{args[0], "-flow", stormFlow.String(), "-pause", stormPause.String()}, args[1:]...)
+	}
 	cmd := exec.CommandContext(ctx, r.cfg.Self, args...) //nolint:gosec // the series' own program
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -318,8 +328,16 @@ func (r *run) chaos(ctx context.Context) error {
 	for _, b := range r.plan.blows {
 		wg.Go(func() { r.strike(ctx, b) })
 	}
+	if r.storm() {
+		r.weather(ctx)
+		began = time.Now()
+	}
 	for _, h := range r.plan.events {
-		if time.Since(began)+h.after > chaosTime {
+		most := chaosTime
+		if stormy(r.cfg.Seed) { // it has had its share
+			most /= 3
+		}
+		if time.Since(began)+h.after > most {
 			break
 		}
 		select {
@@ -344,12 +362,6 @@ func (r *run) act(ctx context.Context, h happening) {
 	list := r.of("ingest-flow", tallyService, "detect", "correlate")
 	slices.SortFunc(list, func(a, b *instance) int { return strings.Compare(a.name, b.name) })
 	i := list[h.target%len(list)]
-	sleep := func(d time.Duration) {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-		}
-	}
 	switch h.act {
 	case actKill:
 		if i.signal(syscall.SIGKILL, 0) {
@@ -366,25 +378,68 @@ func (r *run) act(ctx context.Context, h happening) {
 	case actStop:
 		if i.signal(syscall.SIGSTOP, 0) {
 			r.kills.add("stop")
-			sleep(h.length)
+			r.sleep(ctx, h.length)
 			i.signal(syscall.SIGCONT, 0)
 		}
 	case actJoin:
-		name := fmt.Sprintf("j%d", h.target)
-		r.kills.add("join")
+		name := fmt.Sprintf("g%d", h.target)
+		r.kills.add("guest")
 		guest := r.tally(name)
-		sleep(h.length)
+		r.sleep(ctx, h.length)
 		if err := guest.end(ctx); err != nil && ctx.Err() == nil {
 			r.note(err.Error())
 		}
 	}
 }
 
+// weather is the storm, and what comes after it: instances as in other runs.
+func (r *run) weather(ctx context.Context) {
+	var wg sync.WaitGroup
+	for n, g := range r.plan.guests {
+		wg.Go(func() { r.visit(ctx, n, g) })
+	}
+	wg.Wait()
+	r.sleep(ctx, 2*stormInterval) // what was lent comes back, and records with it
+	r.mu.Lock()
+	r.clear = true
+	r.mu.Unlock()
+	r.of(tallyService)[0].signal(syscall.SIGTERM, 0)
+	r.tally("1")
+}
+
+// storm says that it is still to come, or goes on.
+func (r *run) storm() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return stormy(r.cfg.Seed) && !r.clear
+}
+
+// visit lets a guest join the tally for a while.
+func (r *run) visit(ctx context.Context, n int, v visit) {
+	if !r.sleep(ctx, v.at) {
+		return
+	}
+	r.kills.add("guest")
+	guest := r.tally(fmt.Sprintf("g%d", n))
+	r.sleep(ctx, v.length)
+	if err := guest.end(ctx); err != nil && ctx.Err() == nil {
+		r.note(err.Error())
+	}
+}
+
+// sleep reports whether the time has passed before the end of ctx.
+func (r *run) sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // strike kills a broker and starts it again.
 func (r *run) strike(ctx context.Context, b blow) {
-	select {
-	case <-time.After(b.at):
-	case <-ctx.Done():
+	if !r.sleep(ctx, b.at) {
 		return
 	}
 	if !r.cfg.Real {
@@ -398,10 +453,7 @@ func (r *run) strike(ctx context.Context, b blow) {
 		return
 	}
 	r.kills.add("node")
-	select {
-	case <-time.After(b.down):
-	case <-ctx.Done():
-	}
+	r.sleep(ctx, b.down)
 	if err := r.cfg.Node(context.WithoutCancel(ctx), "start", b.node); err != nil {
 		r.fail(err)
 	}
@@ -416,7 +468,10 @@ func (r *run) calmDown(ctx context.Context, seen *progress, lines int) error {
 	for _, i := range r.of("ingest-flow", tallyService, "detect", "correlate") {
 		i.signal(syscall.SIGCONT, 0)
 	}
-	const patience = 45 * time.Second
+	patience := 45 * time.Second
+	if r.cfg.Mutation != "" {
+		patience = 12 * time.Second
+	}
 	var stuck []error
 	for end := time.Now().Add(patience); seen.count() < lines; time.Sleep(20 * time.Millisecond) {
 		if ctx.Err() != nil {
