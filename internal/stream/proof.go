@@ -121,6 +121,7 @@ func (e *Engine) keeps(t tp) bool {
 	if w == nil || !w.ready.Load() {
 		return false
 	}
+	w.log.Info("partition kept")
 	e.open(w)
 	return true
 }

@@ -46,7 +46,7 @@ func proofFromEnvironment() proof {
 		return d
 	}
 	if d := duration(envSession); d > 0 {
-		p.options = append(p.options, kgo.SessionTimeout(d), kgo.RebalanceTimeout(2*d), kgo.HeartbeatInterval(d/10))
+		p.options = append(p.options, kgo.SessionTimeout(d), kgo.RebalanceTimeout(2*d), kgo.HeartbeatInterval(min(d/10, 150*time.Millisecond)))
 	}
 	if d := duration(envTxn); d > 0 {
 		p.options = append(p.options, kgo.TransactionTimeout(d))
