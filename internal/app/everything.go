@@ -54,7 +54,7 @@ func (c *Everything) sources() map[string]*ingest.Config {
 	for name, cfg := range map[string]*ingest.Config{
 		"ingest-zeek": &c.Zeek, "ingest-flow": &c.Flow, "ingest-packet": &c.Packet, "ingest-falco": &c.Falco, "ingest-cloudtrail": &c.CloudTrail,
 	} {
-		if len(cfg.Sources) > 0 || len(cfg.Paths) > 0 || cfg.Webhook.Listen != "" {
+		if cfg.Reads() {
 			out[name] = cfg
 		}
 	}

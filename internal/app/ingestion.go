@@ -58,14 +58,20 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 	if err != nil {
 		return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
 	}
-	return prepared(room, common, Service{Name: service, Run: s.Run, Ready: func() error {
+	out := Service{Name: service, Run: s.Run, Ready: func() error {
 		select {
 		case <-s.Ready():
 			return nil
 		default:
 			return errors.New("positions are being read")
 		}
-	}}), nil
+	}}
+	if cfg.S3.Enabled() {
+		if out, err = withObjects(room, kind, common, cfg, opts, st, s, out); err != nil {
+			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
+		}
+	}
+	return prepared(room, common, out), nil
 }
 
 // IngestMain is the whole main of an ingest service.

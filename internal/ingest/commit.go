@@ -16,6 +16,7 @@ const fullMark = 30 * time.Second
 // commitIfDue commits what was read when it is time, and marks what has
 // changed.
 func (s *Service) commitIfDue(ctx context.Context, now time.Time, worked bool) error {
+	s.outside.drain(s.marks, now)
 	full := now.Sub(s.lastFull) >= fullMark
 	mark := full || now.Sub(s.lastMark) >= s.cfg.MarkInterval
 	reason := ""
@@ -134,6 +135,7 @@ func (s *Service) lag(now time.Time) {
 // drain takes the requests that wait, and commits a last time.
 func (s *Service) drain(ctx context.Context) error {
 	s.txn.now = time.Now()
+	s.outside.drain(s.marks, s.txn.now)
 	for s.receive() {
 	}
 	if s.txn.err != nil {

@@ -37,6 +37,7 @@ type Config struct {
 	MaxRatio       int64         `yaml:"max_ratio" help:"most times that a compressed file may grow by decompression"`
 
 	Webhook Webhook `yaml:"webhook"`
+	S3      S3      `yaml:"s3"`
 }
 
 // Source is one sensor, or several in folders of their own.
@@ -50,7 +51,7 @@ type Source struct {
 	// and sensor.
 	Realm string `yaml:"realm"`
 	// Format is what files hold whose content does not tell: zeek, vpcflow,
-	// falco, cloudtrail or pcap.
+	// resolver, falco, cloudtrail or pcap.
 	Format string `yaml:"format"`
 	// Columns are those of flow log lines without a header, as in the AWS
 	// API: ${version} ${account-id} …
@@ -84,8 +85,13 @@ func Default() Config {
 		CommitBytes: 8 << 20, PollInterval: time.Second, RescanInterval: 10 * time.Second,
 		Settle: 2 * time.Second, FinishAfter: 5 * time.Minute, Forget: 48 * time.Hour,
 		MaxFiles: 100_000, MaxLine: input.DefaultMaxLine, MaxExpanded: l.Bytes, MaxRatio: l.Ratio,
-		Webhook: Webhook{Name: "webhook", MaxBody: 1 << 20, Queue: 256},
+		Webhook: Webhook{Name: "webhook", MaxBody: 1 << 20, Queue: 256}, S3: defaultS3(),
 	}
+}
+
+// Reads reports whether anything to read is configured.
+func (c *Config) Reads() bool {
+	return len(c.Sources) > 0 || len(c.Paths) > 0 || c.Webhook.Listen != "" || c.S3.Enabled()
 }
 
 // Validate returns all problems, each with its key.
@@ -94,9 +100,10 @@ func (c *Config) Validate() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
 	}
-	if len(c.Sources) == 0 && len(c.Paths) == 0 && c.Webhook.Listen == "" {
+	if !c.Reads() {
 		bad("sources", "is empty: nothing to read")
 	}
+	c.S3.validate(c.Once, bad)
 	seen := map[string]int{}
 	for i, s := range c.Sources {
 		key := fmt.Sprintf("sources[%d]", i)
@@ -116,7 +123,7 @@ func (c *Config) Validate() error {
 		}
 		seen[s.id()] = i
 		if _, ok := input.Hint(s.Format); s.Format != "" && !ok {
-			bad(key+".format", "%q is not zeek, vpcflow, falco, cloudtrail or pcap", s.Format)
+			bad(key+".format", "%q is not zeek, vpcflow, resolver, falco, cloudtrail or pcap", s.Format)
 		}
 		if s.Columns != "" {
 			if _, err := vpcflow.NewFormat(s.Columns); err != nil {

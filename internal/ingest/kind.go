@@ -18,7 +18,7 @@ type Kind struct {
 
 var kinds = []Kind{
 	{"ingest-zeek", "zeek", "zeek_ingestion", topic.Network, []input.Format{input.ZeekTSV, input.ZeekJSON}},
-	{"ingest-flow", "vpcflow", "flow_ingestion", topic.Network, []input.Format{input.VPCFlow, input.VPCFlowParquet}},
+	{"ingest-flow", "vpcflow", "flow_ingestion", topic.Network, []input.Format{input.VPCFlow, input.VPCFlowParquet, input.Resolver}},
 	{"ingest-packet", "packet", "packet_ingestion", topic.Network, []input.Format{input.Pcap, input.PcapNG}},
 	{"ingest-falco", "falco", "falco_ingestion", topic.Host, []input.Format{input.Falco}},
 	{"ingest-cloudtrail", "cloudtrail", "cloudtrail_ingestion", topic.Cloud, []input.Format{input.CloudTrail}},
@@ -36,4 +36,11 @@ func KindOf(service string) (Kind, bool) {
 	return kinds[i], true
 }
 
-func (k *Kind) accepts(f input.Format) bool { return slices.Contains(k.Formats, f) }
+// Accepts reports whether the service reads a format.
+func (k *Kind) Accepts(f input.Format) bool { return slices.Contains(k.Formats, f) }
+
+// Objects reports whether the service reads announced objects: AWS writes its
+// logs as such.
+func (k *Kind) Objects() bool { return k.Accepts(input.VPCFlow) || k.Accepts(input.CloudTrail) }
+
+func (k *Kind) accepts(f input.Format) bool { return k.Accepts(f) }

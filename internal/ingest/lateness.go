@@ -6,6 +6,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/decode/cloudtrail"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/packet"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/resolver"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -35,6 +36,7 @@ type lateness struct {
 //	packet          conn            310 s     yes      the same time-outs as Zeek
 //	packet          others          15 s      yes      a question waits 10 s for its answer
 //	vpcflow tgwflow flow            15 min    no       delivered 5 to 15 min after the end of a window, in no order
+//	resolver        dns             15 min    no       delivered as flow logs are
 //	falco (file)    all             1 s       yes      written as it happens, one node a file
 //	falco (webhook) all             30 s      no       retries; several nodes
 //	cloudtrail      all             15 min    no       delivered after about 5 min, at times 15 and more, in no order
@@ -65,7 +67,7 @@ func latenessOf(observer string, k event.Kind, webhook bool) lateness {
 			return lateness{310 * time.Second, true}
 		}
 		return lateness{15 * time.Second, true}
-	case vpcflow.TypeVPC, vpcflow.TypeGateway, cloudtrail.Type:
+	case vpcflow.TypeVPC, vpcflow.TypeGateway, resolver.Type, cloudtrail.Type:
 		return lateness{15 * time.Minute, false}
 	case falco.Type:
 		if !webhook {

@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		records:    counter("records_total", "Records read: events, ignored and dead ones.", "source"),
-		bytes:      counter("bytes_total", "Bytes read of files of one record a line, decompressed.", "source"),
+		bytes:      counter("bytes_total", "Bytes read: of files of one record a line decompressed, of objects as they are stored.", "source"),
 		eventsVec:  counter("events_total", "Events written, without mirror copies.", "kind"),
 		ignored:    counter("ignored_total", "Records that are sound but no event.", "reason"),
 		dead:       counter("dead_letters_total", "Records that could not be decoded.", "reason"),

@@ -48,6 +48,7 @@ type Service struct {
 	book     *book
 	txn      *transaction
 	marks    *watermarks
+	outside  *Outside
 
 	sources []Source
 	sets    []*tail.Set
@@ -81,6 +82,9 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 	if cfg.Webhook.Listen != "" && !kind.accepts(input.Falco) {
 		return nil, fmt.Errorf("webhook.listen: %s has no webhook", kind.Service)
 	}
+	if cfg.S3.Enabled() && !kind.Objects() {
+		return nil, fmt.Errorf("s3: %s reads no objects", kind.Service)
+	}
 	if w.Kafka.Slot == "" {
 		return nil, errors.New("kafka.instance: is empty")
 	}
@@ -96,6 +100,7 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 		marks: newWatermarks(), sinks: map[*tail.Group]*sink{}, requests: make(chan *delivery, cfg.Webhook.Queue),
 		alerts: falco.New(), ready: make(chan struct{}), draining: make(chan struct{}),
 	}
+	s.outside = &Outside{metrics: s.metrics, seen: map[streamKey]*observed{}}
 	if h := cfg.Webhook; h.Listen != "" && !cfg.Once {
 		s.server = webhook.New(webhook.Config{Listen: h.Listen, Token: h.Token, MaxBody: h.MaxBody, Queue: h.Queue}, s.Deliver, w.Registerer, w.Log)
 	}

@@ -76,7 +76,8 @@ func Table() []Topic {
 	return append(flow,
 		State("detect", Network, Host, Cloud),
 		State("correlate", Signals),
-		State("objects", Objects),
+		State("ingest-flow", Objects),
+		State("ingest-cloudtrail", Objects),
 	)
 }
 

@@ -9,6 +9,7 @@ const second = int64(1_000_000)
 var delays = map[string]int64{
 	"vpcflow":    600 * second,
 	"tgwflow":    600 * second,
+	"resolver":   600 * second,
 	"gcpflow":    60 * second,
 	"cloudtrail": 300 * second,
 	"gcpaudit":   60 * second,

@@ -14,12 +14,13 @@ const (
 	VPCFlowParquet // the same as Parquet
 	CloudTrail
 	Falco
-	GCPLog // log entries of Google Cloud: recognised, not read
+	Resolver // query logs of the Route 53 resolver
+	GCPLog   // log entries of Google Cloud: recognised, not read
 )
 
 var formatNames = [...]string{
 	Unknown: "unknown", Pcap: "pcap", PcapNG: "pcapng", ZeekTSV: "zeek-tsv", ZeekJSON: "zeek-json", VPCFlow: "vpcflow",
-	VPCFlowParquet: "vpcflow-parquet", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log",
+	VPCFlowParquet: "vpcflow-parquet", Resolver: "resolver", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log",
 }
 
 // String returns the name of the format.
@@ -36,7 +37,7 @@ func (f Format) Readable() bool { return f != Unknown && f != GCPLog }
 // hints are the names that a configuration may give for files whose content
 // does not tell what they are.
 var hints = map[string]Format{
-	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap,
+	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap, "resolver": Resolver,
 }
 
 // Hint returns the format that a configuration names, and whether it is one.

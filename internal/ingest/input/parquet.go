@@ -28,7 +28,9 @@ const (
 // than we do: sizes are checked before it sees them, and a panic of it is
 // damage of the file.
 type rows struct {
-	file   *os.File
+	src    io.ReaderAt
+	size   int64
+	close  func() error
 	name   string
 	dec    *vpcflow.Decoder
 	groups []parquet.RowGroup
@@ -41,31 +43,49 @@ type rows struct {
 	skip   uint64
 }
 
-// openParquet opens a file. What is wrong with its content becomes its one
-// dead record.
-func openParquet(f *os.File, o Options, at Position) (Reader, error) {
-	r := &rows{file: f, name: o.Name, dec: vpcflow.New(), skip: at.Records}
+// openFile opens a file that is Parquet.
+func openFile(f *os.File, o Options, at Position) (Reader, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open parquet: %w", err)
+	}
+	return OpenParquet(f, info.Size(), f.Close, o, at)
+}
+
+// OpenParquet begins to read Parquet at a position. What is wrong with the
+// content becomes its one dead record. Errors of src are to wrap ErrSource,
+// unless they are of the operating system, to be told from those of the
+// content. The reader calls closing when it is closed; after an error it is
+// the caller's again.
+func OpenParquet(src io.ReaderAt, size int64, closing func() error, o Options, at Position) (Reader, error) {
+	o.normalise()
+	r := &rows{src: src, size: size, close: closing, name: o.Name, dec: vpcflow.New(), skip: at.Records}
 	reason, err := r.open(o.Limits)
 	if err != nil {
 		return nil, err
 	}
 	if reason != "" {
-		return &refused{file: f, reason: reason, name: o.Name, done: at.Records > 0}, nil
+		return &refused{close: closing, reason: reason, name: o.Name, done: at.Records > 0}, nil
 	}
 	return r, nil
 }
 
+// ErrSource is wrapped by errors of a place that bytes come from which is no
+// file: they say nothing about the content.
+var ErrSource = errors.New("source")
+
+func ofSource(err error) bool {
+	_, path := errors.AsType[*os.PathError](err)
+	return path || errors.Is(err, ErrSource)
+}
+
 func (r *rows) open(l Limits) (reason string, err error) {
-	info, err := r.file.Stat()
-	if err != nil {
-		return "", fmt.Errorf("open parquet: %w", err)
-	}
-	size := info.Size()
+	size := r.size
 	var tail [8]byte
 	if size < 12 {
 		return decode.ReasonTruncated, nil
 	}
-	if _, err := r.file.ReadAt(tail[:], size-8); err != nil {
+	if _, err := r.src.ReadAt(tail[:], size-8); err != nil {
 		return "", fmt.Errorf("open parquet: %w", err)
 	}
 	if string(tail[4:]) != "PAR1" {
@@ -77,9 +97,12 @@ func (r *rows) open(l Limits) (reason string, err error) {
 	var file *parquet.File
 	err = guarded(func() error {
 		var err error
-		file, err = parquet.OpenFile(r.file, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+		file, err = parquet.OpenFile(r.src, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 		return err
 	})
+	if ofSource(err) {
+		return "", fmt.Errorf("open parquet: %w", err)
+	}
 	if err != nil {
 		return ReasonCorrupt, nil
 	}
@@ -158,10 +181,10 @@ func (r *rows) fill() error {
 		return err
 	case err == nil:
 		return fmt.Errorf("%w: a row group without progress", ErrCorrupt)
-	case errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrCorrupt) && !ofSource(err):
 		return err
 	}
-	if _, ok := errors.AsType[*os.PathError](err); ok {
+	if ofSource(err) {
 		return fmt.Errorf("read rows: %w", err)
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -194,5 +217,5 @@ func (r *rows) Close() error {
 	if r.rows != nil {
 		_ = guarded(r.rows.Close) // the file is closed below, whatever it says
 	}
-	return r.file.Close()
+	return r.close()
 }

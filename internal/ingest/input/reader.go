@@ -11,6 +11,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/cloudtrail"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/resolver"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -100,7 +101,12 @@ func Sniff(f io.ReaderAt, o Options) (Kind, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Kind{}, fmt.Errorf("recognise: %w", err)
 	}
-	head = head[:n]
+	return SniffHead(head[:n], o), nil
+}
+
+// SniffHead recognises content by its beginning, of which HeadBytes are
+// enough.
+func SniffHead(head []byte, o Options) Kind {
 	k := Kind{Compression: compressionOf(head)}
 	if k.Compression != Plain {
 		head = expandHead(head, k.Compression, maxText)
@@ -111,14 +117,16 @@ func Sniff(f io.ReaderAt, o Options) (Kind, error) {
 	k.Prefix = head[:min(len(head), PrefixBytes)]
 	k.Lines = bytes.IndexByte(head, '\n') >= 0
 	switch k.Format {
-	case ZeekTSV, ZeekJSON, VPCFlow, Falco:
+	case ZeekTSV, ZeekJSON, Falco:
 		k.byLine = true
+	case VPCFlow, Resolver:
+		k.byLine = !documentStream(head)
 	case CloudTrail:
 		k.byLine = recordLines(head)
 	case Unknown, Pcap, PcapNG, VPCFlowParquet, GCPLog:
 	}
 	k.Follow = k.byLine && k.Compression == Plain
-	return k, nil
+	return k
 }
 
 // recordLines reports whether CloudTrail data hold one record a line: the
@@ -142,13 +150,13 @@ func Open(f *os.File, k Kind, o Options, at Position) (Reader, error) {
 		if k.Format != Unknown {
 			reason = ReasonNotRead
 		}
-		return &refused{file: f, reason: reason, raw: bytes.Clone(k.Prefix), name: o.Name, done: at.Records > 0}, nil
+		return &refused{close: f.Close, reason: reason, raw: bytes.Clone(k.Prefix), name: o.Name, done: at.Records > 0}, nil
 	}
 	if k.Format == VPCFlowParquet {
 		if k.Compression != Plain {
-			return &refused{file: f, reason: ReasonNotRead, name: o.Name, done: at.Records > 0}, nil
+			return &refused{close: f.Close, reason: ReasonNotRead, name: o.Name, done: at.Records > 0}, nil
 		}
-		return openParquet(f, o, at)
+		return openFile(f, o, at)
 	}
 	if k.Follow {
 		dec, err := lineDecoder(k.Format, o)
@@ -176,12 +184,25 @@ func Open(f *os.File, k Kind, o Options, at Position) (Reader, error) {
 		}
 		return newLines(x, closing, dec, o.Name, o.MaxLine, at), nil
 	}
-	if k.Format == CloudTrail {
+	return openWhole(x, closing, k, o, at)
+}
+
+// openWhole begins to read decompressed content that does not stand in lines.
+func openWhole(x io.Reader, closing func() error, k Kind, o Options, at Position) (Reader, error) {
+	switch k.Format {
+	case CloudTrail:
 		r := cloudtrail.NewReader(x, event.Origin{Name: o.Name})
 		r.Skip(at.Records)
 		return &documents{Reader: r, close: closing}, nil
+	case VPCFlow, Resolver:
+		dec, err := lineDecoder(k.Format, o)
+		if err != nil {
+			return nil, err
+		}
+		return newValues(x, closing, dec, o.Name, at), nil
+	default:
+		return openPackets(x, closing, o.Name, at), nil
 	}
-	return openPackets(x, closing, o.Name, at), nil
 }
 
 func lineDecoder(f Format, o Options) (decode.Lines, error) {
@@ -195,6 +216,8 @@ func lineDecoder(f Format, o Options) (decode.Lines, error) {
 		return falco.New(), nil
 	case CloudTrail:
 		return cloudtrail.New(), nil
+	case Resolver:
+		return resolver.New(), nil
 	default:
 		z := o.Zeek
 		z.Path, z.MaxLine = o.Name, o.MaxLine
@@ -267,7 +290,7 @@ func (d *documents) Close() error { return d.close() }
 
 // refused is a file that is not read: one dead record.
 type refused struct {
-	file   *os.File
+	close  func() error
 	reason string
 	raw    []byte
 	name   string
@@ -302,7 +325,7 @@ func (r *refused) Again() error { return nil }
 func (r *refused) Closed() bool { return true }
 
 // Close implements Reader.
-func (r *refused) Close() error { return r.file.Close() }
+func (r *refused) Close() error { return r.close() }
 
 // skipper passes over the first records of a reader that has to read a file
 // from its beginning to know where it stands.

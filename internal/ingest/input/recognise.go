@@ -168,6 +168,8 @@ func jsonFormat(name string, s shape) Format {
 	case s.has("eventVersion", "eventSource"), s.has("eventVersion", "eventName"), s.has("eventID", "eventSource"),
 		s.has("Records"), s.has("detail-type", "detail"), s.any("digestStartTime", "eventData.eventVersion"):
 		return CloudTrail
+	case s.has("query_timestamp", "query_name"):
+		return Resolver
 	case s.has("messageType", "logEvents"):
 		return wrapped(s.text["logEvents.message"])
 	case s.has("logName") && s.any("insertId", "resource", "timestamp", "jsonPayload", "protoPayload", "textPayload"),
@@ -182,7 +184,7 @@ func jsonFormat(name string, s shape) Format {
 		if strings.HasPrefix(text, `{\"ts\"`) || strings.Contains(text, `\"uid\"`) || strings.HasPrefix(text, "#separator") {
 			return ZeekJSON
 		}
-		if f := wrapped(text); f == VPCFlow {
+		if f := wrapped(text); f == VPCFlow || f == Resolver {
 			return f
 		}
 	}
@@ -195,12 +197,25 @@ var zeekKeys = []string{"uid", "id.orig_h", "id_orig_h", "_path", "fuid", "peer"
 // wrapped recognises a record inside a string of JSON.
 func wrapped(text string) Format {
 	switch {
+	case strings.HasPrefix(text, "{") && resolverKey(text):
+		return Resolver
 	case strings.HasPrefix(text, "{"):
 		return CloudTrail
 	case len(text) > 2 && text[0] >= '0' && text[0] <= '9' && strings.Contains(text, " "):
 		return VPCFlow
 	}
 	return Unknown
+}
+
+// resolverKey reports whether the beginning of JSON inside a string has a key
+// of the resolver's query logs and of no CloudTrail record.
+func resolverKey(text string) bool {
+	for _, key := range []string{`query_timestamp\"`, `query_name\"`, `account_id\"`, `vpc_id\"`, `srcaddr\"`, `srcids\"`} {
+		if strings.Contains(text, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // LogName is the name of a log without rotation and ending: the base name up
