@@ -8,7 +8,7 @@ import (
 
 func TestFetchPoolKeepsSmallAndLargeApart(t *testing.T) {
 	t.Parallel()
-	p := &fetchPool{}
+	p := newFetchPool()
 	small, large := make([]byte, 100), make([]byte, smallBatchBytes+1)
 	p.PutDecompressBytes(large)
 	if b := p.GetDecompressBytes(make([]byte, 10), kgo.CodecZstd); cap(b) > smallBatchBytes {
@@ -19,6 +19,15 @@ func TestFetchPoolKeepsSmallAndLargeApart(t *testing.T) {
 		t.Errorf("a large batch got a buffer of %d bytes", cap(b))
 	}
 	p.PutRecords(make([]kgo.Record, 1))
+	if held := p.largeBytes.held; held != 0 {
+		t.Errorf("%d bytes are held though they were taken", held)
+	}
+	for range 100 {
+		p.PutDecompressBytes(make([]byte, 1<<20))
+	}
+	if held := p.largeBytes.held; held > p.largeBytes.most || held < p.largeBytes.most/2 {
+		t.Errorf("%d bytes are held, bound %d", held, p.largeBytes.most)
+	}
 	for _, n := range []int{1, smallBatchRecords, smallBatchRecords + 1, 5000} {
 		if r := p.GetRecords(n); cap(r) < n {
 			t.Errorf("%d records asked, %d given", n, cap(r))
