@@ -16,8 +16,14 @@ import (
 // TopicSignals is the topic that a Set writes.
 const TopicSignals = "ebb.signals.v1"
 
-// EpochSite is the kind of the epoch that carries the bytes of a site file.
-const EpochSite = "site"
+// Kinds of epochs.
+const (
+	// EpochSite carries the bytes of a site file.
+	EpochSite = "site"
+	// EpochOperator says which release processes, for a reader of the log: an
+	// operator cannot run another one's code.
+	EpochOperator = "operator"
+)
 
 // buckets is the number of buckets of keyed state.
 const buckets = 64
@@ -159,6 +165,9 @@ func CheckSite(st *site.Site, detectors []Detector, more ...Info) error {
 
 // Epoch makes a site file valid (kind EpochSite).
 func (s *Set) Epoch(kind string, data []byte) error {
+	if kind == EpochOperator {
+		return nil
+	}
 	if kind != EpochSite {
 		return fmt.Errorf("detect: unknown epoch %q", kind)
 	}
@@ -253,6 +262,7 @@ func (s *Set) forget(src *source) {
 func (s *Set) arm(src *source, h *held) {
 	t := h.state.Next()
 	if t.At == Never {
+		h.next = alarm{}
 		return
 	}
 	q := h.alarm.queue
@@ -262,6 +272,7 @@ func (s *Set) arm(src *source, h *held) {
 			s.timers[t.Observer] = q
 		}
 	}
+	h.next = alarm{q, t.At}
 	switch a := h.alarmOf(q); {
 	case a == nil:
 		h.set(q, t.At)
@@ -327,13 +338,14 @@ func (s *Set) fire(q *timerQueue, d due, ctx operator.Context) bool {
 		return true
 	}
 	h.unset(q, d.at)
-	if t := h.state.Next(); t.Observer == q.observer && t.At <= d.at {
+	if t := h.next; t.queue == q && t.at <= d.at {
 		ctx.Touch(int(d.src.bucket))
 		s.env = Env{
 			Site: s.site, Key: d.src.key, set: s, src: d.src, ctx: ctx, info: &s.infos[d.detector], base: s.bases[d.detector],
 		}
 		h.state.Advance(&s.env)
-		if again := h.state.Next(); again.Observer == q.observer && again.At <= t.At {
+		if again := h.state.Next(); again.Observer == q.observer && again.At <= t.at {
+			h.next.at = again.At
 			return false
 		}
 	}

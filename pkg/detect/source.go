@@ -29,7 +29,10 @@ type source struct {
 // queues: at most one of each observer is the valid one. Hardly any state waits
 // for more than one observer.
 type held struct {
-	state    State
+	state State
+	// next is what the state waited for when it was last called: timers need not
+	// ask it, of which there are many and which lie anywhere in memory.
+	next     alarm
 	alarm    alarm
 	more     *[]alarm
 	detector int32

@@ -99,14 +99,14 @@ func (d *due) follow(q *timerQueue, slot int64) {
 	if h == nil {
 		return
 	}
-	t := h.state.Next()
-	if t.Observer != q.observer || t.At <= d.at || t.At>>slotBits != slot {
+	t := h.next
+	if t.queue != q || t.at <= d.at || t.at>>slotBits != slot {
 		return
 	}
 	if a := h.alarmOf(q); a != nil && a.at == d.at {
-		a.at = t.At
+		a.at = t.at
 	}
-	d.at = t.At
+	d.at = t.at
 }
 
 // slotHeap orders slots.
