@@ -152,7 +152,7 @@ func runServices(ctx context.Context, room *Room, c *Everything, common Common, 
 			return err
 		}
 	}
-	tasks, admin, err := adminTask(ctx, room, c.Admin, services)
+	tasks, admin, err := sideTasks(ctx, room, &common, services)
 	if err != nil {
 		return err
 	}
@@ -178,14 +178,19 @@ func untilDone(s Service) Service {
 	return s
 }
 
-// adminTask opens the admin endpoint, if one is configured.
-func adminTask(ctx context.Context, room *Room, cfg Admin, services []Service) ([]Task, string, error) {
-	if cfg.Listen == "" {
-		return nil, "", nil
-	}
-	a, err := web.Listen(ctx, cfg.Listen, room.Metrics, func() error { return allReady(services) }, room.Log)
+// sideTasks are what runs beside the services of a process: the admin
+// endpoint, if one is configured, and the watch over the site file.
+func sideTasks(ctx context.Context, room *Room, c *Common, services []Service) (tasks []Task, admin string, err error) {
+	file, err := newSiteFile(room, c, services)
 	if err != nil {
 		return nil, "", err
 	}
-	return []Task{{Name: "admin", Run: a.Run}}, a.Addr(), nil
+	if c.Admin.Listen != "" {
+		a, err := web.Listen(ctx, c.Admin.Listen, room.Metrics, func() error { return allReady(services) }, room.Log)
+		if err != nil {
+			return nil, "", err
+		}
+		tasks, admin = append(tasks, Task{Name: "admin", Run: a.Run}), a.Addr()
+	}
+	return append(tasks, Task{Name: "site file", Run: file.task}), admin, nil
 }

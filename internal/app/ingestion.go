@@ -45,7 +45,7 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 	if err != nil {
 		return Service{}, err
 	}
-	_, st, err := readSite(common)
+	declared, err := readSite(common)
 	if err != nil {
 		return Service{}, err
 	}
@@ -53,21 +53,25 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 		Kafka: stream.ProducerConfig{
 			Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts,
 		},
-		Site: st, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, room.Metrics), Lag: room.Exfil.Lag, Loss: room.Exfil.Loss,
+		Site: declared.site, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, room.Metrics), Lag: room.Exfil.Lag, Loss: room.Exfil.Loss,
 	})
 	if err != nil {
 		return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
 	}
-	out := Service{Name: service, Run: s.Run, Ready: func() error {
-		select {
-		case <-s.Ready():
-			return nil
-		default:
-			return errors.New("positions are being read")
-		}
-	}}
+	out := Service{
+		Name: service, Run: s.Run,
+		Ready: func() error {
+			select {
+			case <-s.Ready():
+				return nil
+			default:
+				return errors.New("positions are being read")
+			}
+		},
+		Site: func(d *declaredSite) error { s.SetSite(d.site); return nil },
+	}
 	if cfg.S3.Enabled() {
-		if out, err = withObjects(room, kind, common, cfg, opts, st, s, out); err != nil {
+		if out, err = withObjects(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
 			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
 		}
 	}

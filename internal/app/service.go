@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -38,6 +38,8 @@ type Service struct {
 	Name  string
 	Run   func(context.Context) error
 	Ready func() error
+	// Site takes a changed site file while the service runs.
+	Site func(*declaredSite) error
 }
 
 // Detection configures detect.
@@ -84,38 +86,37 @@ func DefaultCorrelation() *Correlation {
 // Validate returns all problems.
 func (c *Correlation) Validate() error { return c.Common.Validate() }
 
-// readSite reads and checks the site file.
-func readSite(c *Common) ([]byte, *site.Site, error) {
-	data, err := c.ReadSite()
-	if err != nil {
-		return nil, nil, err
-	}
-	st, err := pipeline.CheckSite(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: site %s: %w", config.ErrUsage, c.Site, err)
-	}
-	return data, st, nil
-}
-
 // engine makes the stream engine of a service.
 func engine(room *Room, c *Common, cfg stream.Config, factory operator.Factory) (*stream.Engine, error) {
 	opts, err := c.Kafka.Options()
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := readSite(c)
+	declared, err := readSite(c)
 	if err != nil {
 		return nil, err
+	}
+	cfg.Supersedes = func(kind string, held, declared []byte) bool {
+		ok := supersedes(kind, held, declared)
+		if since, content := splitEpoch(held); !ok && !bytes.Equal(held, declared) && !bytes.HasSuffix(declared, content) {
+			room.Log.Warn("a newer site file holds than the one of this instance", "modified", since)
+		}
+		return ok
 	}
 	cfg.Brokers, cfg.Embedded, cfg.Slot, cfg.Options = c.Kafka.Brokers, c.Kafka.Embedded, c.Kafka.Instance, opts
 	e, err := stream.New(cfg, factory, room.Log, room.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrUsage, err)
 	}
-	if err := e.SetEpoch(detect.EpochSite, data); err != nil {
+	if err := errors.Join(e.SetEpoch(detect.EpochSite, declared.epoch()), e.SetEpoch(detect.EpochOperator, operatorVersion())); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// declares makes an engine take a changed site file as a new epoch.
+func declares(e *stream.Engine) func(*declaredSite) error {
+	return func(d *declaredSite) error { return e.SetEpoch(detect.EpochSite, d.epoch()) }
 }
 
 // restored is the readiness of an engine.
@@ -158,7 +159,7 @@ func NewDetect(room *Room, c *Detection) (Service, error) {
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: "detect", Run: e.Run, Ready: restored(e)}), nil
+	return prepared(room, &c.Common, Service{Name: "detect", Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
 }
 
 // NewCorrelate makes the correlation service.
@@ -171,12 +172,13 @@ func NewCorrelate(room *Room, c *Correlation) (Service, error) {
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: "correlate", Run: e.Run, Ready: restored(e)}), nil
+	return prepared(room, &c.Common, Service{Name: "correlate", Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
 }
 
-// Serve runs services with their admin endpoint until ctx ends.
-func Serve(ctx context.Context, room *Room, admin Admin, services ...Service) error {
-	tasks, _, err := adminTask(ctx, room, admin, services)
+// Serve runs services with their admin endpoint and the watch over the site
+// file until ctx ends.
+func Serve(ctx context.Context, room *Room, c *Common, services ...Service) error {
+	tasks, _, err := sideTasks(ctx, room, c, services)
 	if err != nil {
 		return err
 	}
@@ -209,7 +211,7 @@ func Main[C config.Validator](ctx context.Context, p Process, name, description 
 	room := NewRoom(Logger(p.Stderr, c.Log, name))
 	service, err := build(room, cfg)
 	if err == nil {
-		err = Serve(ctx, room, c.Admin, service)
+		err = Serve(ctx, room, c, service)
 	}
 	return ExitCode(p.Stderr, name, err)
 }

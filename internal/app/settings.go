@@ -133,15 +133,3 @@ func (k *Kafka) Options() ([]kgo.Opt, error) {
 	}
 	return opts, nil
 }
-
-// ReadSite reads the site file; without one it is empty.
-func (c *Common) ReadSite() ([]byte, error) {
-	if c.Site == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(c.Site)
-	if err != nil {
-		return nil, fmt.Errorf("%w: site: %w", config.ErrUsage, err)
-	}
-	return data, nil
-}

@@ -14,6 +14,9 @@ func (s *Service) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := time.Now()
 		s.txn.now = now
+		if st := s.changed.Swap(nil); st != nil {
+			s.txn.site = st
+		}
 		s.look(now, first)
 		if first {
 			first = false

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ type Service struct {
 	book     *book
 	txn      *transaction
 	marks    *watermarks
+	changed  atomic.Pointer[site.Site] // by SetSite, until the loop takes it
 	outside  *Outside
 
 	sources []Source
@@ -118,6 +120,10 @@ func sorted(errs []error) []error {
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errs
 }
+
+// SetSite makes another site valid for the records that are read from now on.
+// It may be called at any time.
+func (s *Service) SetSite(st *site.Site) { s.changed.Store(st) }
 
 // Ready is closed once positions are known and reading begins.
 func (s *Service) Ready() <-chan struct{} { return s.ready }

@@ -61,8 +61,11 @@ const (
 // buckets is the number of buckets of keyed state.
 const buckets = 64
 
-// EpochSite is the kind of the epoch that carries the bytes of a site file.
-const EpochSite = detect.EpochSite
+// Kinds of epochs, as in detect.
+const (
+	EpochSite     = detect.EpochSite
+	EpochOperator = detect.EpochOperator
+)
 
 // Config bounds a Correlator. The zero value is the default.
 type Config struct {
