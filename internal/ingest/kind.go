@@ -17,8 +17,8 @@ type Kind struct {
 }
 
 var kinds = []Kind{
-	{"ingest-zeek", "zeek", "zeek_ingestion", topic.Network, []input.Format{input.ZeekTSV, input.ZeekJSON}},
-	{"ingest-flow", "vpcflow", "flow_ingestion", topic.Network, []input.Format{input.VPCFlow, input.VPCFlowParquet, input.Resolver}},
+	{"ingest-zeek", "zeek", "zeek_ingestion", topic.Network, []input.Format{input.ZeekTSV, input.ZeekJSON, input.ECS}},
+	{"ingest-flow", "vpcflow", "flow_ingestion", topic.Network, []input.Format{input.VPCFlow, input.VPCFlowParquet, input.Resolver, input.ECS}},
 	{"ingest-packet", "packet", "packet_ingestion", topic.Network, []input.Format{input.Pcap, input.PcapNG}},
 	{"ingest-falco", "falco", "falco_ingestion", topic.Host, []input.Format{input.Falco}},
 	{"ingest-cloudtrail", "cloudtrail", "cloudtrail_ingestion", topic.Cloud, []input.Format{input.CloudTrail}},

@@ -15,12 +15,13 @@ const (
 	CloudTrail
 	Falco
 	Resolver // query logs of the Route 53 resolver
-	GCPLog   // log entries of Google Cloud: recognised, not read
+	GCPLog   // log entries and findings of Google Cloud
+	ECS      // documents that a shipper has normalised
 )
 
 var formatNames = [...]string{
 	Unknown: "unknown", Pcap: "pcap", PcapNG: "pcapng", ZeekTSV: "zeek-tsv", ZeekJSON: "zeek-json", VPCFlow: "vpcflow",
-	VPCFlowParquet: "vpcflow-parquet", Resolver: "resolver", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log",
+	VPCFlowParquet: "vpcflow-parquet", Resolver: "resolver", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log", ECS: "ecs",
 }
 
 // String returns the name of the format.
@@ -32,12 +33,12 @@ func (f Format) String() string {
 }
 
 // Readable reports whether this version has a decoder for the format.
-func (f Format) Readable() bool { return f != Unknown && f != GCPLog }
+func (f Format) Readable() bool { return f != Unknown }
 
 // hints are the names that a configuration may give for files whose content
 // does not tell what they are.
 var hints = map[string]Format{
-	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap, "resolver": Resolver,
+	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap, "resolver": Resolver, "gcp": GCPLog, "ecs": ECS,
 }
 
 // Hint returns the format that a configuration names, and whether it is one.

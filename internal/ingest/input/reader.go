@@ -10,7 +10,9 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/cloudtrail"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/ecs"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/gcp"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/resolver"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
@@ -123,7 +125,9 @@ func SniffHead(head []byte, o Options) Kind {
 		k.byLine = !documentStream(head)
 	case CloudTrail:
 		k.byLine = recordLines(head)
-	case Unknown, Pcap, PcapNG, VPCFlowParquet, GCPLog:
+	case GCPLog, ECS:
+		k.byLine = documentLines(head)
+	case Unknown, Pcap, PcapNG, VPCFlowParquet:
 	}
 	k.Follow = k.byLine && k.Compression == Plain
 	return k
@@ -194,12 +198,14 @@ func openWhole(x io.Reader, closing func() error, k Kind, o Options, at Position
 		r := cloudtrail.NewReader(x, event.Origin{Name: o.Name})
 		r.Skip(at.Records)
 		return &documents{Reader: r, close: closing}, nil
-	case VPCFlow, Resolver:
+	case VPCFlow, Resolver, GCPLog, ECS:
 		dec, err := lineDecoder(k.Format, o)
 		if err != nil {
 			return nil, err
 		}
-		return newValues(x, closing, dec, o.Name, at), nil
+		v := newValues(x, closing, dec, o.Name, at)
+		v.elements = k.Format == GCPLog || k.Format == ECS
+		return v, nil
 	default:
 		return openPackets(x, closing, o.Name, at), nil
 	}
@@ -218,6 +224,10 @@ func lineDecoder(f Format, o Options) (decode.Lines, error) {
 		return cloudtrail.New(), nil
 	case Resolver:
 		return resolver.New(), nil
+	case GCPLog:
+		return gcp.New(), nil
+	case ECS:
+		return ecs.New(), nil
 	default:
 		z := o.Zeek
 		z.Path, z.MaxLine = o.Name, o.MaxLine

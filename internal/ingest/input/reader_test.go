@@ -216,7 +216,6 @@ func TestBrokenCompression(t *testing.T) {
 		"cloudtrail cut":    {"x.json.gz", cutHalf(gzipped(t, trailFile(400))), decode.ReasonTruncated},
 		"parquet cut":       {"x.parquet", cutHalf(parquetFile(t, 300)), decode.ReasonTruncated},
 		"only magic":        {"conn.log.gz", []byte("\x1f\x8b"), decode.ReasonTruncated},
-		"gcp":               {"x.json", []byte(`{"logName":"projects/p/logs/x","insertId":"1"}`), input.ReasonNotRead},
 		"unknown":           {"x.bin", []byte("what is this?\n"), decode.ReasonUnknownFormat},
 		"parquet of others": {"x.parquet", otherParquet(t), decode.ReasonUnknownFormat},
 	} {

@@ -179,6 +179,8 @@ func jsonFormat(name string, s shape) Format {
 	case s.has("ts") && (s.any(zeekKeys...) || zeek.KnownLog(name)), s.tagged(), s.has("_path"),
 		LogName(name) == "loaded_scripts": // the one log without a time
 		return ZeekJSON
+	case s.has("@timestamp") && s.any("source.ip", "source.address", "client.ip", "destination.ip"):
+		return ECS
 	case s.has("message"):
 		text := s.text["message"]
 		if strings.HasPrefix(text, `{\"ts\"`) || strings.Contains(text, `\"uid\"`) || strings.HasPrefix(text, "#separator") {
@@ -187,6 +189,9 @@ func jsonFormat(name string, s shape) Format {
 		if f := wrapped(text); f == VPCFlow || f == Resolver {
 			return f
 		}
+	}
+	if s.has("@timestamp") && s.any("ecs.version", "event.module", "event.dataset", "event.category", "network.transport") {
+		return ECS
 	}
 	return Unknown
 }

@@ -68,6 +68,9 @@ func TestRecogniseByContent(t *testing.T) {
 		"gcp":                     {"x", `{"insertId":"1","logName":"projects/p/logs/compute.googleapis.com%2Fvpc_flows","timestamp":"2026-01-05T10:00:00Z","jsonPayload":{}}`, input.GCPLog},
 		"gcp array":               {"x", `[{"logName":"projects/p/logs/x","protoPayload":{}}]`, input.GCPLog},
 		"gcp push":                {"x", `{"message":{"data":"e30=","messageId":"1"},"subscription":"projects/p/subscriptions/s"}`, input.GCPLog},
+		"ecs":                     {"x", `{"@timestamp":"2026-01-05T10:00:00Z","ecs":{"version":"8.11"},"event":{"module":"suricata"},"source":{"ip":"10.0.0.1"}}`, input.ECS},
+		"ecs, dotted":             {"x", `{"@timestamp":"2026-01-05T10:00:00Z","source.ip":"10.0.0.1","message":"1,2026/01/05 10:00:00,x"}`, input.ECS},
+		"ecs, no network":         {"x", `{"@timestamp":"2026-01-05T10:00:00Z","event":{"dataset":"system.auth"},"user":{"name":"a"}}`, input.ECS},
 		"one foreign line":        {"x", "hello\n" + alert, input.Falco},
 		"text":                    {"x", "some text\nand more\nand more\nand more\n", input.Unknown},
 		"other json":              {"x", `{"a":1,"rule":2}`, input.Unknown},
@@ -130,6 +133,12 @@ func TestRecogniseSamples(t *testing.T) {
 		},
 		filepath.Join("samples", "zeek", "brimdata"): func(string) []input.Format { return []input.Format{input.ZeekTSV, input.ZeekJSON} },
 		filepath.Join("samples", "falco"):            func(string) []input.Format { return []input.Format{input.Falco} },
+		filepath.Join("samples", "gcp", "security_analytics"): func(name string) []input.Format {
+			if strings.Contains(name, "google.storage") || strings.Contains(name, "vpc_flows") {
+				return []input.Format{input.GCPLog}
+			}
+			return nil
+		},
 		filepath.Join("samples", "vpcflow"): func(name string) []input.Format {
 			if strings.HasSuffix(name, ".log") {
 				return []input.Format{input.VPCFlow}

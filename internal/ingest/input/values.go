@@ -24,6 +24,12 @@ type values struct {
 	name  string
 	count uint64 // documents so far
 	skip  uint64
+	// elements takes those of a bare array one by one, as exports of Google
+	// Cloud hold them.
+	elements bool
+	// line is how the line began in which the document at hand begins: its line
+	// break and indentation. Another one that begins like it is its neighbour.
+	line []byte
 
 	scan          rawjson.Scan
 	buf           []byte
@@ -82,10 +88,21 @@ func (v *values) Next(sink decode.Sink) error {
 func (v *values) begin() error {
 	for {
 		for v.pos < v.to {
+			if c := v.buf[v.pos]; v.elements && (c == '\n' || (c == ' ' || c == '\t') && len(v.line) < 64) {
+				if c == '\n' {
+					v.line = v.line[:0]
+				}
+				v.line = append(v.line, c)
+			}
 			switch v.buf[v.pos] {
 			case ' ', '\t', '\r', '\n', ',', 0xEF, 0xBB, 0xBF:
 				v.pos++
 				continue
+			case '[', ']':
+				if v.elements {
+					v.pos++
+					continue
+				}
 			}
 			v.from, v.start = v.pos, v.base+int64(v.pos)
 			v.scan, v.inside, v.cut = rawjson.Scan{}, true, false
@@ -158,12 +175,16 @@ func (v *values) at() event.Origin {
 // broken gives up the document at hand and goes on at the next one that
 // begins a line.
 func (v *values) broken(sink decode.Sink) error {
+	next := []byte("\n{")
+	if len(v.line) > 0 {
+		next = append(bytes.Clone(v.line), '{')
+	}
 	for {
-		if i := bytes.Index(v.buf[v.pos:v.to], []byte("\n{")); i >= 0 {
-			v.pos += i + 1
+		if i := bytes.Index(v.buf[v.pos:v.to], next); i >= 0 {
+			v.pos += i + len(next) - 1
 			break
 		}
-		v.pos = max(v.pos, v.to-1) // the line break may be the last byte so far
+		v.pos = max(v.pos, v.to-len(next)+1) // the beginning may be the last bytes so far
 		switch err := v.more(); {
 		case err == nil:
 			continue
@@ -212,6 +233,20 @@ func (v *values) Closed() bool { return true }
 
 // Close implements Reader.
 func (v *values) Close() error { return v.close() }
+
+// documentLines reports whether JSON text holds one document a line: its first
+// line is an object, and nothing else.
+func documentLines(head []byte) bool {
+	text := bytes.TrimLeft(head, " \t\r\n")
+	line, _, complete := bytes.Cut(text, []byte{'\n'})
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 || line[0] != '{' {
+		return false
+	}
+	var scan rawjson.Scan
+	n, status := scan.Feed(line)
+	return status == rawjson.Done && n == len(line) || status == rawjson.More && !complete && len(text) >= maxText
+}
 
 // documentStream reports whether JSON text is not one document a line: its
 // first line is not complete, or holds more than one.

@@ -202,9 +202,6 @@ func (w *walk) file(path, root string, asked bool) error {
 	case err != nil:
 		w.skip(path, err.Error())
 		return nil
-	case in.kind.Format == GCPLog:
-		w.skip(path, "log entries of Google Cloud are not read by this version")
-		return nil
 	case in.kind.Format == Unknown && !asked:
 		w.skip(path, "format not recognised")
 		return nil

@@ -70,6 +70,7 @@ func TestWalk(t *testing.T) {
 		"logs/dmz/conn.log":              "logs/dmz zeek-tsv",
 		"logs/dmz/current/conn.log":      "logs/dmz zeek-tsv",
 		"logs/lan/conn.log":              "logs/lan zeek-json",
+		"logs/lan/gcp.json":              "logs/lan gcp-log",
 		"single/x.bin":                   "single unknown",
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -84,7 +85,6 @@ func TestWalk(t *testing.T) {
 		"logs/dmz/conn.log.gz": "a copy of",
 		"logs/lan/README":      "format not recognised",
 		"logs/lan/empty.log":   "empty",
-		"logs/lan/gcp.json":    "log entries of Google Cloud are not read by this version",
 	}
 	if d := cmp.Diff(wantSkipped, reasons); d != "" {
 		t.Error(d)
