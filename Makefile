@@ -64,6 +64,10 @@ crash: ## crash series of the engine: RUNS=n SEED=s [KAFKA=real] [MUTATE=rule] [
 	  -mutate "$${MUTATE:-}" -broker-kills=$(if $(filter kill,$(BROKER)),true,false) -parallel $${PARALLEL:-1} \
 	  -log $${LOG:-data/crash/series.log}
 
+.PHONY: quality
+quality: ## measure detection quality, write docs/quality.md (CHECK=1 compares, MUTATE=seed rewrites captures)
+	$(GO) run ./internal/quality/measure $(if $(CHECK),-check) $(if $(MUTATE),-mutate=$(MUTATE))
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -48,6 +48,8 @@ type Config struct {
 	MaxKeys int
 	// NoShadow takes what is in shadow like anything else.
 	NoShadow bool
+	// Detectors makes the detectors of each plane; nil is Detectors.
+	Detectors func() []detect.Detector
 	// Signals, when set, is handed every signal record before the correlator
 	// takes it, for tests and measurements. The bytes are valid during the call.
 	Signals func(value []byte)
@@ -105,6 +107,13 @@ func New(cfg Config, alerts func(Alert)) (*Chain, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Chain) newSet() (operator.Operator, error) {
+	if c.cfg.Detectors == nil {
+		return NewSet(c.cfg.Domain, c.cfg.MaxKeys)
+	}
+	return detect.NewSet(detect.Config{Domain: c.cfg.Domain, MaxKeys: c.cfg.MaxKeys}, c.cfg.Detectors())
 }
 
 // NewSet makes the operator of one partition of events.
@@ -216,7 +225,7 @@ func (c *Chain) count(r *Encoded) {
 func (c *Chain) plane(topic string) *plane {
 	p := c.planes[topic]
 	if p == nil {
-		set, err := NewSet(c.cfg.Domain, c.cfg.MaxKeys)
+		set, err := c.newSet()
 		if err == nil {
 			err = set.Epoch(detect.EpochSite, c.cfg.Site)
 		}
