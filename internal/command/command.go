@@ -27,6 +27,7 @@ type Line struct {
 	Demo    demoCommand      `cmd:"" help:"Run all services on an embedded broker over a recorded attack, print the alert, end."`
 	Run     runCommand       `cmd:"" help:"Run all services in one process, on the embedded broker or on Kafka."`
 	Broker  brokerCommand    `cmd:"" help:"Run the embedded broker alone."`
+	Replay  replayCommand    `cmd:"" help:"Rebuild alerts from the topics, between two times or offsets, into another topic or to stdout."`
 	Bench   benchCommand     `cmd:"" help:"Measure this machine: raw consume and decode against full detection, in one run, with the ratio."`
 	Phase   phaseCommand     `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
 	Doctor  doctorCommand    `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`

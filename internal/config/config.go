@@ -89,7 +89,7 @@ func (s Source) Load(cfg any, version string) (Action, error) {
 		return Done, nil
 	}
 	if *file != "" {
-		if err := loadFile(*file, cfg); err != nil {
+		if err := LoadFile(*file, cfg); err != nil {
 			return Done, err
 		}
 	}
@@ -123,8 +123,8 @@ func (s Source) Load(cfg any, version string) (Action, error) {
 	return Run, nil
 }
 
-// loadFile reads a YAML file strictly over the defaults.
-func loadFile(path string, cfg any) error {
+// LoadFile reads a YAML file strictly over the defaults.
+func LoadFile(path string, cfg any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		if at, ok := errors.AsType[*fs.PathError](err); ok {
