@@ -95,18 +95,15 @@ log.segment.delete.delay.ms=1000
 P
 }
 
-java_() { # HEAP CLASS ARGS...
-  local heap=$1
-  shift
-  java "-Xmx$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$dir/log4j2.yaml" -cp "$libs/*" "$@"
-}
+# Not a function: $! of a background function is a shell, not the JVM.
+java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$dir/log4j2.yaml" -cp "$libs/*")
 
 alive() { [ -f "$dir/$1.pid" ] && kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null; }
 
 node_start() {
   alive "$1" && return
   [ -f "$dir/$1.properties" ] || fail "there is no node $1: start the cluster first"
-  java_ 384m kafka.Kafka "$dir/$1.properties" >>"$dir/$1.log" 2>&1 </dev/null &
+  "${java[@]}" -Xmx384m kafka.Kafka "$dir/$1.properties" >>"$dir/$1.log" 2>&1 </dev/null &
   echo $! >"$dir/$1.pid"
 }
 
@@ -144,7 +141,7 @@ Y
   for ((i = 1; i <= $1; i++)); do
     properties "$i" "$1" >"$dir/$i.properties"
     [ -f "$dir/data$i/meta.properties" ] ||
-      java_ 128m kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$dir/$i.properties" >"$dir/$i.log" 2>&1 ||
+      "${java[@]}" -Xmx128m kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$dir/$i.properties" >"$dir/$i.log" 2>&1 ||
       fail "format of node $i failed, see $dir/$i.log"
     node_start "$i"
     addresses+=${addresses:+,}$(client "$i")
@@ -159,7 +156,7 @@ Y
       sleep 0.2
     done
   done
-  until [ "$(timeout 30 java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" org.apache.kafka.tools.BrokerApiVersionsCommand \
+  until [ "$(timeout 30 "${java[@]}" -Xmx128m org.apache.kafka.tools.BrokerApiVersionsCommand \
     --bootstrap-server "$addresses" 2>/dev/null | grep -c '(id: ')" -ge "$1" ]; do
     [ $SECONDS -lt $end ] || fail "the cluster is not complete after 120 s, see $dir/*.log"
     sleep 0.5
