@@ -85,6 +85,16 @@ func (d *Encrypted) Configure(s *site.Site) {
 // New implements detect.Detector.
 func (d *Encrypted) New() detect.State { return &encryptedState{of: d} }
 
+// Wants implements detect.Lazy: a state begins with a resolver that is
+// recognised.
+func (d *Encrypted) Wants(e *event.Event, _ *detect.Env) bool {
+	if e.Network.Direction == event.Inbound || e.Role == event.RoleMirror {
+		return false
+	}
+	_, p := d.recognise(e)
+	return p != 0
+}
+
 // proof is what shows that a server is a resolver.
 type proof uint8
 

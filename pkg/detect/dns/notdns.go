@@ -57,6 +57,11 @@ func (d *NotDNS) Configure(s *site.Site) {
 // New implements detect.Detector.
 func (d *NotDNS) New() detect.State { return &notDNSState{of: d} }
 
+// Wants implements detect.Lazy.
+func (d *NotDNS) Wants(e *event.Event, _ *detect.Env) bool {
+	return e.DNS.NotDNS || e.Kind == event.KindConn && e.Destination.Port.Or(0) == 53 && e.Network.Protocol == ""
+}
+
 // notDNSState is what dns-not-dns knows of one client.
 type notDNSState struct {
 	of    *NotDNS

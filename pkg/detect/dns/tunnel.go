@@ -55,6 +55,16 @@ func (t *Tunnel) Configure(s *site.Site) {
 // New implements detect.Detector.
 func (t *Tunnel) New() detect.State { return &tunnelState{of: t} }
 
+// Wants implements detect.Lazy.
+func (t *Tunnel) Wants(e *event.Event, _ *detect.Env) bool {
+	return e.Kind == event.KindDNS || tells(e)
+}
+
+// tells reports whether traffic may tell of a contact of the client.
+func tells(e *event.Event) bool {
+	return e.Role != event.RoleMirror && e.Network.Direction != event.Inbound && e.Destination.IP.IsValid()
+}
+
 // tunnelState is what dns-tunnel knows of one client.
 type tunnelState struct {
 	of    *Tunnel

@@ -177,7 +177,7 @@ func (s *tunnelState) shed(v *detect.View[view], env *detect.Env) {
 
 // traffic notes what the client sent to whom, for the sign never_contacted.
 func (s *tunnelState) traffic(e *event.Event, env *detect.Env) {
-	if e.Role == event.RoleMirror || e.Network.Direction == event.Inbound || !e.Destination.IP.IsValid() {
+	if !tells(e) {
 		return
 	}
 	v := s.views.Of(env.Observer(e))

@@ -45,6 +45,11 @@ func (t *Tunnel) Configure(s *site.Site) {
 // New implements detect.Detector.
 func (t *Tunnel) New() detect.State { return &state{of: t} }
 
+// Wants implements detect.Lazy: other traffic matters only beside messages.
+func (t *Tunnel) Wants(e *event.Event, _ *detect.Env) bool {
+	return e.Kind == event.KindICMP || isICMP(e.Network.Transport)
+}
+
 // Bounds of a view.
 const (
 	maxPairs     = 512

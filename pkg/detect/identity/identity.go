@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
@@ -59,10 +60,58 @@ type binding struct {
 // state remembers the bindings of one key, by a hash of the narrow identifier
 // and the type of the wide one.
 type state struct {
-	bindings map[uint64]*binding
+	// few are the bindings while they are so few as those of most keys, many
+	// are they beyond that.
+	few  []known
+	many map[uint64]*binding
 	// full says until when there is no room, so that a flood is not answered
 	// by a search each time. It follows from the bindings.
 	full int64
+}
+
+// known is a binding with its hash.
+type known struct {
+	id uint64
+	*binding
+}
+
+// maxFew is how many bindings are kept without a map.
+const maxFew = 8
+
+func (s *state) len() int { return len(s.few) + len(s.many) }
+
+func (s *state) find(id uint64) *binding {
+	for i := range s.few {
+		if s.few[i].id == id {
+			return s.few[i].binding
+		}
+	}
+	return s.many[id]
+}
+
+// put enters a binding that is not there.
+func (s *state) put(id uint64, x *binding) {
+	switch n := len(s.few); {
+	case s.many != nil:
+		s.many[id] = x
+	case n < maxFew:
+		s.few = append(slices.Grow(s.few, 1), known{id, x})
+	default:
+		s.many = map[uint64]*binding{id: x}
+		for _, k := range s.few {
+			s.many[k.id] = k.binding
+		}
+		s.few = nil
+	}
+}
+
+// Size implements detect.Sized.
+func (s *state) Size() int {
+	size := 64 + 16*cap(s.few) + 32*len(s.many)
+	for _, x := range s.sorted() {
+		size += int(unsafe.Sizeof(*x)) + len(x.narrow.Value) + len(x.wide.Value)
+	}
+	return size
 }
 
 // Apply implements detect.State.
@@ -198,7 +247,7 @@ func tell[A, B text](s *state, e *event.Event, env *detect.Env, at signal.IDType
 		return
 	}
 	id := hash(at, a, bt)
-	x := s.bindings[id]
+	x := s.find(id)
 	switch {
 	case x == nil:
 		if x = s.admit(id, e.Time); x == nil {
@@ -236,7 +285,7 @@ func hash[A text](at signal.IDType, a A, bt signal.IDType) uint64 {
 // admit makes room for a binding: the one that was sent longest ago goes, if
 // that is an hour ago. It returns nil where there is none.
 func (s *state) admit(id uint64, now int64) *binding {
-	if len(s.bindings) >= maxBindings {
+	if s.len() >= maxBindings {
 		if now < s.full {
 			return nil
 		}
@@ -245,20 +294,20 @@ func (s *state) admit(id uint64, now int64) *binding {
 		if s.full = oldest.sent + refresh; now < s.full {
 			return nil
 		}
-		delete(s.bindings, hash(oldest.narrow.Type, oldest.narrow.Value, oldest.wide.Type))
-	}
-	if s.bindings == nil {
-		s.bindings = map[uint64]*binding{}
+		delete(s.many, hash(oldest.narrow.Type, oldest.narrow.Value, oldest.wide.Type))
 	}
 	x := &binding{}
-	s.bindings[id] = x
+	s.put(id, x)
 	return x
 }
 
 // sorted are the bindings in the order of their texts.
 func (s *state) sorted() []*binding {
-	list := make([]*binding, 0, len(s.bindings))
-	for _, x := range s.bindings {
+	list := make([]*binding, 0, s.len())
+	for _, k := range s.few {
+		list = append(list, k.binding)
+	}
+	for _, x := range s.many {
 		list = append(list, x)
 	}
 	slices.SortFunc(list, func(a, b *binding) int {
@@ -276,8 +325,14 @@ func (s *state) Advance(*detect.Env) {}
 // Expired implements detect.State: what was sent more than an hour ago would be
 // sent again anyway. That all sources have closed says nothing about time.
 func (s *state) Expired(low int64) bool {
-	for _, x := range s.bindings {
-		if low == detect.Never || x.sent+refresh > low {
+	current := func(x *binding) bool { return low == detect.Never || x.sent+refresh > low }
+	for _, k := range s.few {
+		if current(k.binding) {
+			return false
+		}
+	}
+	for _, x := range s.many {
+		if current(x) {
 			return false
 		}
 	}
@@ -286,7 +341,7 @@ func (s *state) Expired(low int64) bool {
 
 // Append implements detect.State.
 func (s *state) Append(dst []byte) []byte {
-	dst = operator.AppendUint(dst, len(s.bindings))
+	dst = operator.AppendUint(dst, s.len())
 	for _, x := range s.sorted() {
 		for _, id := range [...]signal.Identifier{x.narrow, x.wide} {
 			dst = operator.AppendString(operator.AppendString(dst, id.Type), id.Value)
@@ -299,17 +354,16 @@ func (s *state) Append(dst []byte) []byte {
 // Load implements detect.State.
 func (s *state) Load(data []byte) error {
 	r := operator.NewReader(data)
-	s.bindings = nil
+	s.few, s.many = nil, nil
 	for range r.Count() {
 		x := &binding{
 			narrow: signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
 			wide:   signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
 			sent:   r.Int(), changed: r.Int(),
 		}
-		if s.bindings == nil {
-			s.bindings = map[uint64]*binding{}
+		if id := hash(x.narrow.Type, x.narrow.Value, x.wide.Type); s.find(id) == nil {
+			s.put(id, x)
 		}
-		s.bindings[hash(x.narrow.Type, x.narrow.Value, x.wide.Type)] = x
 	}
 	return r.Err()
 }

@@ -59,17 +59,17 @@ type ledger struct {
 	// names are what the key remembers of names, while it is applied to; nil
 	// is none.
 	names     *names
-	pairs     map[pairKey]*pair
+	pairs     table[pairKey, *pair]
 	observers []string
 	// seen are destinations of closed windows.
 	seen seen
 	last int64 // newest event time
 
 	// What follows is derived from the pairs.
-	next    int64              // when Advance is wanted
-	where   map[uint64]pairKey // the pair of each connection that is kept by itself
-	bare    map[netip.Addr]int // pairs by address
-	tracked int                // connections kept by themselves
+	next    int64                  // when Advance is wanted
+	where   table[uint64, pairKey] // the pair of each connection that is kept by itself
+	bare    table[netip.Addr, int] // pairs by address
+	tracked int                    // connections kept by themselves
 }
 
 func newLedger(r rules) *ledger { return &ledger{rules: r, next: detect.Never} }
@@ -108,7 +108,7 @@ func (l *ledger) Apply(e *event.Event, env *detect.Env) {
 		l.named(t.id, h, own, env)
 	}
 	// A connection stays where it is, whatever its address is called now.
-	key, kept := l.where[t.id]
+	key, kept := l.where.get(t.id)
 	var limit uint64
 	if !kept || t.id == 0 {
 		var ok bool
@@ -116,7 +116,7 @@ func (l *ledger) Apply(e *event.Event, env *detect.Env) {
 			return
 		}
 	}
-	p := l.pairs[key]
+	p, _ := l.pairs.get(key)
 	if p == nil {
 		p = l.admit(key, env)
 		p.limit, p.src, p.shared = limit, t.src, shared
@@ -138,7 +138,7 @@ func (l *ledger) Apply(e *event.Event, env *detect.Env) {
 	}
 	before := len(v.conns)
 	grew, folded, ok := v.add(&t, to, own, hit, l.tracked < maxPerKey)
-	delete(l.where, folded)
+	l.where.del(folded)
 	l.tracked += len(v.conns) - before
 	if !ok {
 		env.Count("connections_untracked", l.rules.Info().ID, 1)
@@ -234,7 +234,7 @@ func (l *ledger) observer(name string) string {
 // admit makes a pair. Where there is no room, the quarter goes to which least
 // was sent, the longest silent first: a flood of destinations evicts itself.
 func (l *ledger) admit(key pairKey, env *detect.Env) *pair {
-	if len(l.pairs) >= maxPairs {
+	if l.pairs.len() >= maxPairs {
 		list := l.sorted()
 		slices.SortStableFunc(list, func(a, b *pair) int {
 			asum, alast := a.rank()
@@ -246,11 +246,8 @@ func (l *ledger) admit(key pairKey, env *detect.Env) *pair {
 		}
 		env.Count("pairs_evicted", l.rules.Info().ID, maxPairs/4)
 	}
-	if l.pairs == nil {
-		l.pairs = map[pairKey]*pair{}
-	}
 	p := &pair{key: key}
-	l.pairs[key] = p
+	l.pairs.set(key, p)
 	l.index(p)
 	return p
 }
@@ -258,10 +255,8 @@ func (l *ledger) admit(key pairKey, env *detect.Env) *pair {
 // index enters a pair into what is derived.
 func (l *ledger) index(p *pair) {
 	if p.key.name == "" {
-		if l.bare == nil {
-			l.bare = map[netip.Addr]int{}
-		}
-		l.bare[p.key.addr]++
+		n, _ := l.bare.get(p.key.addr)
+		l.bare.set(p.key.addr, n+1)
 	}
 	l.tracked += p.tracked()
 	l.locate(p)
@@ -276,19 +271,16 @@ func (l *ledger) locate(p *pair) {
 	}
 }
 
-func (l *ledger) put(id uint64, key pairKey) {
-	if l.where == nil {
-		l.where = map[uint64]pairKey{}
-	}
-	l.where[id] = key
-}
+func (l *ledger) put(id uint64, key pairKey) { l.where.set(id, key) }
 
 // remove takes a pair out.
 func (l *ledger) remove(p *pair) {
-	delete(l.pairs, p.key)
+	l.pairs.del(p.key)
 	if p.key.name == "" {
-		if l.bare[p.key.addr]--; l.bare[p.key.addr] == 0 {
-			delete(l.bare, p.key.addr)
+		if n, _ := l.bare.get(p.key.addr); n > 1 {
+			l.bare.set(p.key.addr, n-1)
+		} else {
+			l.bare.del(p.key.addr)
 		}
 	}
 	l.tracked -= p.tracked()
@@ -298,7 +290,7 @@ func (l *ledger) remove(p *pair) {
 func (l *ledger) lose(p *pair) {
 	for i := range p.views {
 		for j := range p.views[i].conns {
-			delete(l.where, p.views[i].conns[j].id)
+			l.where.del(p.views[i].conns[j].id)
 		}
 	}
 }
@@ -306,8 +298,8 @@ func (l *ledger) lose(p *pair) {
 // sorted are the pairs in the order of their keys: nothing may depend on the
 // order of a map.
 func (l *ledger) sorted() []*pair {
-	list := make([]*pair, 0, len(l.pairs))
-	for _, p := range l.pairs {
+	list := make([]*pair, 0, l.pairs.len())
+	for _, p := range l.pairs.all {
 		list = append(list, p)
 	}
 	slices.SortFunc(list, func(a, b *pair) int { return a.key.compare(b.key) })
@@ -386,7 +378,7 @@ func (l *ledger) Advance(env *detect.Env) {
 // reckon finds when Advance is wanted next.
 func (l *ledger) reckon() {
 	l.next = detect.Never
-	for _, p := range l.pairs {
+	for _, p := range l.pairs.all {
 		for i := range p.ws.List {
 			if w := &p.ws.List[i]; !w.Value.paused {
 				l.next = min(l.next, due(w))
@@ -428,7 +420,7 @@ func (l *ledger) settle(p *pair, at int64) {
 // Expired implements detect.State: destinations that were seen are worth
 // keeping for a day. That all sources have closed says nothing about time.
 func (l *ledger) Expired(low int64) bool {
-	if len(l.pairs) == 0 && len(l.seen.list) == 0 {
+	if l.pairs.len() == 0 && len(l.seen.list) == 0 {
 		return true
 	}
 	return low != detect.Never && l.last+seenFor < low

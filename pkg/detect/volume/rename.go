@@ -17,14 +17,15 @@ func (l *ledger) learn(e *event.Event, env *detect.Env) {
 		return
 	}
 	for _, a := range l.names.of.news {
-		if l.bare[a] > 0 {
+		if n, _ := l.bare.get(a); n > 0 {
 			l.rename(a, env)
 		}
 	}
 	if !l.names.of.conn || e.ID == "" {
 		return
 	}
-	if id := connID(e.ID); l.where[id] != (pairKey{}) {
+	id := connID(e.ID)
+	if _, kept := l.where.get(id); kept {
 		l.named(id, l.names.named(e.Destination.Domain), true, env)
 	}
 }
@@ -32,11 +33,11 @@ func (l *ledger) learn(e *event.Event, env *detect.Env) {
 // named gives a kept connection its name: its own, or, where it has none and is
 // filed under its address, that of the address.
 func (l *ledger) named(id uint64, h *host, own bool, env *detect.Env) {
-	key, kept := l.where[id]
+	key, kept := l.where.get(id)
 	if !kept || !own && key.name != "" {
 		return
 	}
-	p := l.pairs[key]
+	p, _ := l.pairs.get(key)
 	for i := range p.views {
 		for j := range p.views[i].conns {
 			c := &p.views[i].conns[j]
@@ -90,7 +91,7 @@ func (l *ledger) rename(a netip.Addr, env *detect.Env) {
 
 // nameConn moves one connection to its name.
 func (l *ledger) nameConn(id uint64, from pairKey, h *host, own bool, env *detect.Env) {
-	p := l.pairs[from]
+	p, _ := l.pairs.get(from)
 	moved := p.apart()
 	var t transfer
 	for i := range p.views {
@@ -128,7 +129,7 @@ func (l *ledger) move(p, moved *pair, t *transfer, h *host, own bool, env *detec
 	for i := range moved.views {
 		gone += len(moved.views[i].conns)
 		for j := range moved.views[i].conns {
-			delete(l.where, moved.views[i].conns[j].id)
+			l.where.del(moved.views[i].conns[j].id)
 		}
 	}
 	l.tracked -= gone
@@ -147,7 +148,7 @@ func (l *ledger) move(p, moved *pair, t *transfer, h *host, own bool, env *detec
 
 // merge adds what a pair outside of the ledger holds to the pair of a key.
 func (l *ledger) merge(key pairKey, limit uint64, from *pair, env *detect.Env) {
-	p := l.pairs[key]
+	p, _ := l.pairs.get(key)
 	if p == nil {
 		p = l.admit(key, env)
 		p.limit, p.src, p.shared = limit, from.src, from.shared

@@ -1,9 +1,34 @@
 package volume
 
 import (
+	"unsafe"
+
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/window"
 )
+
+// Size implements detect.Sized.
+func (l *ledger) Size() int {
+	const perEntry, perPair = 56, int(unsafe.Sizeof(pair{}))
+	size := int(unsafe.Sizeof(*l)) + perEntry*(l.pairs.len()+l.where.len()+l.bare.len()) + 16*cap(l.observers) + 24*cap(l.seen.list)
+	for _, p := range l.pairs.all {
+		size += perPair + len(p.key.name) + cap(p.ws.List)*int(unsafe.Sizeof(window.Window[told]{}))
+		for i := range p.ws.List {
+			for j := range p.ws.List[i].Value.evidence {
+				size += 128 + len(p.ws.List[i].Value.evidence[j].Record)
+			}
+		}
+		size += cap(p.views) * int(unsafe.Sizeof(view{}))
+		for i := range p.views {
+			v := &p.views[i]
+			size += len(v.iface) + len(v.instance) + cap(v.cells.List)*int(unsafe.Sizeof(window.Cell[sums]{})) + cap(v.conns)*int(unsafe.Sizeof(conn{}))
+			for j := range v.conns {
+				size += cap(v.conns[j].points) * int(unsafe.Sizeof(point{}))
+			}
+		}
+	}
+	return size
+}
 
 // stateVersion is the format of a key's state.
 const stateVersion = 2
@@ -17,7 +42,7 @@ func (l *ledger) Append(dst []byte) []byte {
 		dst = operator.AppendString(dst, o)
 	}
 	dst = l.seen.append(dst)
-	dst = operator.AppendUint(dst, len(l.pairs))
+	dst = operator.AppendUint(dst, l.pairs.len())
 	for _, p := range l.sorted() {
 		dst = p.append(dst)
 	}
@@ -44,10 +69,7 @@ func (l *ledger) Load(data []byte) error {
 		if !p.sound() {
 			return operator.ErrState
 		}
-		if l.pairs == nil {
-			l.pairs = map[pairKey]*pair{}
-		}
-		l.pairs[p.key] = p
+		l.pairs.set(p.key, p)
 		l.index(p)
 	}
 	l.reckon()
