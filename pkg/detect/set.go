@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -56,9 +55,10 @@ type Set struct {
 	marks   marks
 	told    int64 // append time of the last mark sent on
 
-	ev  event.Event
-	env Env
-	buf []byte
+	ev   event.Event
+	mark event.Mark
+	env  Env
+	buf  []byte
 }
 
 // NewSet makes an empty set over detectors that it then owns.
@@ -70,7 +70,7 @@ func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 		cfg.MaxKeys = DefaultMaxKeys
 	}
 	s := &Set{cfg: cfg, timers: map[string]*timerQueue{}}
-	s.marks.byName = map[string]*observer{}
+	s.marks = newMarks()
 	for _, d := range detectors {
 		if err := s.add(d); err != nil {
 			return nil, err
@@ -286,11 +286,11 @@ func (s *Set) arm(src *source, h *held) {
 
 // applyMark moves watermarks, lets due timers run and tells the correlator.
 func (s *Set) applyMark(r *operator.Record, ctx operator.Context) error {
-	var m event.Mark
-	if err := event.DecodeMark(r.Value, &m); err != nil {
+	m := &s.mark
+	if err := event.ParseMark(r.Value, m); err != nil {
 		return fmt.Errorf("decode mark: %w", err)
 	}
-	for _, name := range s.marks.apply(&m, r.Time) {
+	for _, name := range s.marks.apply(m, r.Time) {
 		s.run(name, s.marks.low(name, event.KindUnknown), ctx)
 	}
 	low := s.marks.lowest()
@@ -298,7 +298,7 @@ func (s *Set) applyMark(r *operator.Record, ctx operator.Context) error {
 	s.expire(low, ctx)
 	if m.Closing || r.Time >= s.told+5*1_000_000 {
 		s.told = r.Time
-		s.tell(r, low, ctx)
+		s.tell(r, ctx)
 	}
 	return nil
 }
@@ -367,26 +367,14 @@ func (s *Set) expire(low int64, ctx operator.Context) {
 	}
 }
 
-// tell sends a mark of this partition to the correlator: how complete each
-// source is, one line a source.
-func (s *Set) tell(r *operator.Record, low int64, ctx operator.Context) {
-	m := event.Mark{Instance: fmt.Sprintf("detect/%s/%d", r.Topic, r.Partition), Full: true}
-	names := make([]string, 0, len(s.marks.byName))
-	for n, ob := range s.marks.byName {
-		if len(ob.streams) > 0 {
-			names = append(names, n)
-		}
+// tell sends a mark of this partition to the correlator: how complete its
+// sources are, by type.
+func (s *Set) tell(r *operator.Record, ctx operator.Context) {
+	if n := s.marks.lost; n > 0 {
+		s.marks.lost = 0
+		ctx.Count("marks_lost", "bound", n)
 	}
-	slices.Sort(names)
-	for _, n := range names {
-		typ, rest, _ := strings.Cut(n, "/")
-		slash := strings.LastIndexByte(rest, '/')
-		sm := event.SourceMark{Type: typ, Name: rest[:slash], Realm: rest[slash+1:], Low: s.marks.low(n, event.KindUnknown)}
-		for _, st := range s.marks.byName[n].streams {
-			sm.Records += st.records
-		}
-		m.Sources = append(m.Sources, sm)
-	}
+	m := event.Mark{Instance: fmt.Sprintf("detect/%s/%d", r.Topic, r.Partition), Full: true, Sources: s.marks.summary(nil)}
 	data, err := m.Append(s.buf[:0])
 	if err != nil {
 		ctx.Count("encode_errors", "mark", 1)
