@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 )
 
 // ended is the watermark of a source that has ended (detect.Never).
@@ -19,11 +20,17 @@ type instance struct {
 	sources []source
 }
 
-// source is the least complete source of a type.
+// source is the least complete source of a type, of those that are there or of
+// those that have vanished.
 type source struct {
 	typ string
-	low int64 // 0 is not known
+	// low is how far it is: 0 is not known; below 0, it has vanished and -low
+	// is the last it said, for which nobody waits.
+	low int64
 }
+
+// until is how far the source was when it was heard of last.
+func (s *source) until() int64 { return max(s.low, -s.low) }
 
 // onMark takes a mark of detect in c.mark.
 func (c *Correlator) onMark() {
@@ -39,13 +46,16 @@ func (c *Correlator) onMark() {
 	}
 	in.heard, in.sources = c.now, in.sources[:0]
 	for i := range m.Sources {
-		in.add(m.Sources[i].Type, m.Sources[i].Low)
+		in.add(&m.Sources[i])
 	}
 	// A silent instance says nothing about how complete its sources are.
 	maps.DeleteFunc(c.instances, func(_ string, in *instance) bool { return in.heard+markExpiry < c.now })
 	low, over := int64(ended), len(c.instances) > 0
 	for _, in := range c.instances {
 		for _, s := range in.sources {
+			if s.low < 0 {
+				continue
+			}
 			over = over && s.low == ended
 			if s.low != 0 {
 				low = min(low, s.low)
@@ -60,13 +70,28 @@ func (c *Correlator) onMark() {
 	}
 }
 
-func (in *instance) add(typ string, low int64) {
-	i, found := slices.BinarySearchFunc(in.sources, typ, func(s source, t string) int { return strings.Compare(s.typ, t) })
+func (in *instance) add(m *event.SourceMark) {
+	low := m.Low
+	if m.Expired {
+		low = -low
+	}
+	i, found := slices.BinarySearchFunc(in.sources, m.Type, func(s source, t string) int {
+		gone := 0
+		if s.low < 0 {
+			gone++
+		}
+		if m.Expired {
+			gone--
+		}
+		return cmp.Or(strings.Compare(s.typ, t), gone)
+	})
 	switch {
+	case found && m.Expired:
+		in.sources[i].low = max(in.sources[i].low, low)
 	case found:
 		in.sources[i].low = least(in.sources[i].low, low)
 	case len(in.sources) < maxSources:
-		in.sources = slices.Insert(in.sources, i, source{strings.Clone(typ), low})
+		in.sources = slices.Insert(in.sources, i, source{strings.Clone(m.Type), low})
 	}
 }
 
@@ -84,9 +109,9 @@ func (c *Correlator) completeness() []alert.Completeness {
 	for _, in := range c.instances {
 		for _, s := range in.sources {
 			if low, known := lows[s.typ]; known {
-				lows[s.typ] = least(low, s.low)
+				lows[s.typ] = least(low, s.until())
 			} else {
-				lows[s.typ] = s.low
+				lows[s.typ] = s.until()
 			}
 		}
 	}

@@ -2,11 +2,14 @@ package correlate_test
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
 	"github.com/ebbwatch/ebbwatch/pkg/correlate"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 )
@@ -695,6 +698,29 @@ func TestCompleteness(t *testing.T) {
 	r.markAt(0, t0-minute)
 	r.signal(minute, sig("dns-tunnel", 0, minute, strong, onHost("web-1")))
 	if got := r.alerts()[0].Completeness; len(got) != 1 || got[0] != (alert.Completeness{Type: "zeek", Until: t0 - minute}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What has vanished is told of with the last it said, not as complete, and holds
+// nobody up.
+func TestCompletenessOfVanishedSources(t *testing.T) {
+	t.Parallel()
+	r := run(t)
+	m := event.Mark{Instance: "detect/ebb.network.v1/0", Full: true, Sources: []event.SourceMark{
+		{Type: "falco", Low: t0 - 9*minute, Expired: true}, {Type: "packet", Low: t0 - 3*minute}, {Type: "packet", Low: t0 - 8*minute, Expired: true},
+		{Type: "vpcflow", Low: t0 - 2*minute}, {Type: "zeek", Low: math.MaxInt64},
+	}}
+	value, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.feed(0, event.KindMark.String(), value)
+	r.signal(minute, sig("dns-tunnel", 0, minute, strong, onHost("web-1")))
+	want := []alert.Completeness{
+		{Type: "falco", Until: t0 - 9*minute}, {Type: "packet", Until: t0 - 8*minute}, {Type: "vpcflow", Until: t0 - 2*minute}, {Type: "zeek", Ended: true},
+	}
+	if got := r.alerts()[0].Completeness; !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
 }
