@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/stream"
+	"github.com/ebbwatch/ebbwatch/pkg/correlate"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
@@ -61,7 +62,9 @@ func (s *spec) service(log *slog.Logger) (*service, error) {
 	build := func() (operator.Operator, error) { return pipeline.NewSet("default", s.MaxKeys) }
 	if s.Phase == phaseCorrelate {
 		cfg.Service, cfg.Inputs, cfg.State, cfg.Outputs = s.topic("correlate"), cfg.Outputs, s.topic("correlated"), []string{s.topic("alerts")}
-		build = func() (operator.Operator, error) { return pipeline.NewCorrelator(false) }
+		// Every probe is an alert of one detector: beyond the day's budget they
+		// would be rolled up into one.
+		build = func() (operator.Operator, error) { return correlate.New(correlate.Config{Budget: -1}) }
 	}
 	to := cfg.Outputs[0]
 	factory := func(int32) (operator.Operator, error) {

@@ -31,11 +31,33 @@ func newFiller(ctx context.Context, s *spec, partitions int32) (*filler, error) 
 		return nil, err
 	}
 	f := &filler{cl: cl, adm: kadm.NewClient(cl), topic: s.topic("events"), partitions: partitions}
-	if _, err := topic.Ensure(ctx, f.adm, s.Embedded, s.topics(partitions)...); err != nil {
+	if err := ensure(ctx, f.adm, s, partitions); err != nil {
 		cl.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// ensure makes the topics of a load and waits until the broker knows them: on
+// Kafka that is a moment after it has created them.
+func ensure(ctx context.Context, adm *kadm.Client, s *spec, partitions int32) error {
+	topics := s.topics(partitions)
+	if _, err := topic.Ensure(ctx, adm, s.Embedded, topics...); err != nil {
+		return err
+	}
+	var names []string
+	for _, t := range topics {
+		names = append(names, t.Name)
+	}
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		listed, err := adm.ListTopics(ctx, names...)
+		if err == nil {
+			err = listed.Error()
+		}
+		if err == nil || time.Since(began) > stalled {
+			return err
+		}
+	}
 }
 
 func (f *filler) produce(ctx context.Context, r *kgo.Record) {

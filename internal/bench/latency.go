@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/stream"
-	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 	"github.com/segmentio/encoding/json"
@@ -37,13 +36,13 @@ func (r *run) latency(ctx context.Context) (*LatencyReport, error) {
 	s := r.spec("chain")
 	s.MaxKeys = 500_000
 	partitions := r.cfg.Partitions
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Brokers...))
 	if err != nil {
 		return nil, err
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	if _, err := topic.Ensure(ctx, adm, s.Embedded, s.topics(partitions)...); err != nil {
+	if err := ensure(ctx, adm, s, partitions); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -63,11 +62,15 @@ func (r *run) latency(ctx context.Context) (*LatencyReport, error) {
 	if err := c.start(ctx, phaseCorrelate, 0); err != nil {
 		return nil, err
 	}
-	cl.AddConsumeTopics(s.topic("alerts"))
+	siem, err := kgo.NewClient(kgo.SeedBrokers(s.Brokers...), kgo.ConsumeTopics(s.topic("alerts")), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		return nil, err
+	}
+	defer siem.Close()
 	own, stop := context.WithCancel(ctx)
 	defer stop()
 	read := make(chan error, 1)
-	go func() { read <- c.read(own, cl) }()
+	go func() { read <- c.read(own, siem) }()
 	produced := make(chan error, 1)
 	producing, quiet := context.WithCancel(ctx)
 	defer quiet()
