@@ -9,6 +9,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/detect/dns"
 	"github.com/ebbwatch/ebbwatch/pkg/detect/icmp"
@@ -22,7 +24,7 @@ import (
 // events runs. Each takes the kinds that it wants, so one list serves every
 // plane.
 func Detectors() []detect.Detector {
-	return []detect.Detector{
+	return slices.Concat([]detect.Detector{
 		identity.New(),
 		volume.NewExternalTransfer(),
 		volume.NewUploadRatio(),
@@ -32,5 +34,5 @@ func Detectors() []detect.Detector {
 		icmp.NewTunnel(),
 		staging.NewArchiveSensitive(),
 		object.NewBulkRead(),
-	}
+	}, volume.NewMetered())
 }

@@ -92,4 +92,33 @@
 // Per key at most 256 pairs, 4 views a pair, 32 connections a view and 512 in
 // all that are kept by themselves, 256 names of connections and 512 of addresses.
 // Where pairs are too many, the quarter to which least was sent goes.
+//
+// # Meters
+//
+// Nine more detectors are judged from one state a source, the meter
+// (NewMetered): volume-anomaly, volume-fixed, sustained-upload, slow-upload,
+// new-destination-upload, no-dns-upload, sanctioned-abuse, foreign-tenant and
+// mail-upload. It holds what the source sends in all, in panes of ten minutes, a
+// baseline for each kind of observer (package baseline), and its destinations
+// by ten minutes, hours and six hours, for a week. What belongs to the site, who
+// uses which destination since when, which addresses were looked up and what is
+// usual in a role or subnet, is shared state of the partition.
+//
+// A meter judges at an event once a route grew by 1/64 or 256 KiB, the source by
+// a megabyte, and everything when an hour and the hour of grace after it are
+// over. An hour is any sixty minutes, in steps of ten, that end in one of the
+// clock; a day is any 24 hours that end in one of the calendar, UTC. What stands
+// then is a function of the events, but for names that come later than the
+// record, transfers below 16 KiB to new destinations, and what the shared state
+// knew.
+//
+// What it misses: the pages of the nine. Records more than an hour late count
+// for destinations only.
+//
+// Bounds of a meter: 3 kinds with two series of 640 bytes each at most, made with
+// the first hour of a megabyte; 4 views of at most 18 panes; 64 destinations of
+// typically 1 KiB, made with the first transfer of 16 KiB; 96 open connections; 10
+// pieces of evidence. A source that sends little takes about 600 bytes, one that
+// sends much to everywhere at most 200 KiB. The shared state takes at most 1.3 MB
+// and 2 KB for each of 1 024 groups.
 package volume

@@ -14,6 +14,10 @@ type host struct {
 	name string
 	// group is its registered domain: the names under it are one destination.
 	group string
+	// dest is what a meter files it under: its group, or the name itself where
+	// it is one customer's, or of a kind, of which tenant and class tell.
+	dest, tenant string
+	class        class
 
 	// own is what site said of it in pane: most events ask again and again.
 	site *site.Site
@@ -34,6 +38,10 @@ func newHost(name string) *host {
 	h := &host{name: name, group: name}
 	if g, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		h.group = g
+	}
+	h.dest, h.class = h.group, classOf(name)
+	if _, h.tenant = tenantOf(name); h.tenant != "" || h.class != classNone {
+		h.dest = name
 	}
 	return h
 }

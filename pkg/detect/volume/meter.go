@@ -1,0 +1,642 @@
+package volume
+
+import (
+	"cmp"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/ebbwatch/ebbwatch/pkg/baseline"
+	"github.com/ebbwatch/ebbwatch/pkg/detect"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/site"
+)
+
+// Bounds of a meter.
+const (
+	maxGauges = 4
+	maxKinds  = 3
+	maxOpen   = 96 // connections that are open or have just ended
+	maxHellos = 32
+	maxMarks  = 48
+)
+
+// The grid of a meter, in microseconds and in panes.
+const (
+	ten       = 10 * 60 * second
+	hourTens  = int32(6)
+	dayTens   = 24 * hourTens
+	weekTens  = 7 * dayTens
+	meterLate = hourTens // how long after its end an hour takes late records
+	// notable is the hourly sum from which a source has a baseline.
+	notable = 1_000_000
+)
+
+func tenOf(t int64) int32 { return int32(max(t, 0) / ten) }
+
+func timeOfTen(at int32) int64 { return int64(at) * ten }
+
+// meter is the state of one source: how much it sends outwards, in all and to
+// whom.
+type meter struct {
+	d     *metered
+	names *names // what the key knows of names, remembered elsewhere
+
+	src   netip.Addr
+	id    uint16 // of the source in what is shared
+	last  int64  // newest event time
+	dnsAt int64  // when it last asked a name server that is seen
+
+	kinds  []*kind
+	gauges []*gauge
+	routes map[routeKey]*route
+	opened []opened
+	hellos []clientHello
+	marks  []hourMark
+	spoken []spoken
+	proof  []proof
+
+	grown  uint64 // since the hour was judged
+	closed int32  // the last hour that was put into the baselines
+	next   int64  // when Advance is wanted
+	// What follows is derived: the observers, and views and kinds by name, so
+	// that of equals it is not the first to come that is told.
+	observers []string
+	order     []uint8
+	kindOrder []int
+}
+
+// kind is the baseline of one kind of observer: sums of different layers are
+// never mixed.
+type kind struct {
+	name  string
+	first int32 // hour of the first transfer
+	// own is the series of all that is not sanctioned, nil below notable;
+	// permitted that of what is.
+	own, permitted *baseline.Series
+	// The limit of one hour, asked for at each event: derived.
+	asked int32
+	with  baseline.Params
+	usual baseline.Usual
+}
+
+// gauge is what one observer, for flow logs one interface, saw of the source.
+type gauge struct {
+	observer, iface, instance string
+	kind                      uint8
+	flow                      bool
+	layer                     layer
+	panes                     []pane10
+}
+
+// pane10 is what was sent in ten minutes.
+type pane10 struct {
+	at          int32
+	flows, long uint32 // records, and connections of at least five minutes
+	up          uint64
+	permitted   uint64 // to sanctioned destinations, not in up
+	largest     uint64 // record
+	newest      int64
+}
+
+// opened is a connection that was seen open, by its largest counters.
+type opened struct {
+	id       uint64
+	up, down uint64
+	time     int64
+	final    bool
+}
+
+type clientHello struct{ id, print uint64 }
+
+// hourMark is an hour of which something is known before it is put into the
+// baseline.
+type hourMark struct {
+	hour    int32
+	kind    uint8
+	alerted bool
+	answer  baseline.State
+}
+
+// spoken is what was said of a source or a route by a rule.
+type spoken struct {
+	rule  uint8
+	view  uint8
+	mask  uint16
+	score float32
+	start int64
+
+	up, down uint64
+}
+
+func newMeter(d *metered) *meter { return &meter{d: d, next: detect.Never} }
+
+// Wants implements detect.Lazy: a meter begins with the first transfer
+// outwards. That an address was looked up is noted for the site, whoever asked.
+func (d *metered) Wants(e *event.Event, env *detect.Env) bool {
+	switch e.Kind {
+	case event.KindConn, event.KindFlow:
+		var t transfer
+		return measure(e, &t) && t.up > 0 && !env.Site.Aggregator(t.src, t.time)
+	case event.KindDNS:
+		d.lookUp(e, env)
+	}
+	return false
+}
+
+// lookUp notes the addresses of an answer.
+func (d *metered) lookUp(e *event.Event, env *detect.Env) {
+	hour := baseline.HourOf(e.Time)
+	for i, a := range e.DNS.Addresses {
+		if i < maxAnswers && outside(a, env) {
+			d.shared.lookUp(hashAddr(a.Unmap()), hour)
+		}
+	}
+}
+
+// Apply implements detect.State.
+func (m *meter) Apply(e *event.Event, env *detect.Env) {
+	m.last = max(m.last, e.Time)
+	m.names, _ = env.Base().(*names)
+	if e.Kind != event.KindConn && e.Kind != event.KindFlow {
+		m.learn(e, env)
+		return
+	}
+	var t transfer
+	if !measure(e, &t) || env.Site.Aggregator(t.src, t.time) || env.Site.BackupSource(t.src, "", t.time) {
+		return
+	}
+	if mailPort(t.port) && env.Site.MailRelay(t.src, t.time) {
+		return
+	}
+	if !m.src.IsValid() {
+		m.src = t.src
+		m.id = uint16(xxhash.Sum64String(env.Key))
+	}
+	g := m.gauge(e, env)
+	if g < 0 {
+		env.Count("views_dropped", meterInfoID, 1)
+		return
+	}
+	m.gauges[g].layer = t.layer
+	from := t.start
+	if t.id != 0 && e.Kind == event.KindConn && !m.since(&t, &from) {
+		env.Count("connections_untracked", meterInfoID, 1)
+		return
+	}
+	h, own := m.nameOf(&t, e)
+	r, st := m.route(&t, h, own, env)
+	if st == routeOwn {
+		return
+	}
+	if t.up > 0 {
+		m.spread(g, &t, from, st == routePermitted)
+		m.arm(t.time)
+	}
+	if r != nil {
+		r.add(&t, uint8(g), from)
+	}
+	if t.up > 0 {
+		m.judge(r, g, &t, e, env)
+	}
+}
+
+// learn takes the fingerprint of a client, or that an address was looked up.
+func (m *meter) learn(e *event.Event, env *detect.Env) {
+	if e.Kind == event.KindDNS {
+		m.dnsAt = max(m.dnsAt, e.Time)
+		m.d.lookUp(e, env)
+		return
+	}
+	if e.Kind != event.KindTLS || e.Network.Direction != event.Outbound || e.ID == "" {
+		return
+	}
+	print := e.TLS.JA4
+	if print == "" {
+		print = e.TLS.JA3
+	}
+	if print == "" {
+		return
+	}
+	h := xxhash.Sum64String(print) ^ 0x6a61
+	m.d.shared.used(h, uint16(xxhash.Sum64String(env.Key)), baseline.HourOf(e.Time))
+	if len(m.hellos) == maxHellos {
+		m.hellos = slices.Delete(m.hellos, 0, 1)
+	}
+	m.hellos = append(m.hellos, clientHello{connID(e.ID), h})
+}
+
+func hashAddr(a netip.Addr) uint64 {
+	raw := a.As16()
+	return xxhash.Sum64(raw[:])
+}
+
+// wasLookedUp reports whether anybody whom the partition sees has looked an
+// address up of late.
+func (m *meter) wasLookedUp(a netip.Addr, t int64) bool {
+	return m.d.shared.lookedUp(hashAddr(a), baseline.HourOf(t))
+}
+
+// nameOf returns how the destination of a transfer was called, and whether
+// that is the connection's own word.
+func (m *meter) nameOf(t *transfer, e *event.Event) (h *host, own bool) {
+	if t.id != 0 {
+		if h = m.names.ofConn(t.id); h != nil {
+			return h, true
+		}
+	}
+	if e.Destination.Domain != "" && e.Network.Direction == event.Outbound {
+		if h = m.names.named(e.Destination.Domain); h != nil {
+			return h, true
+		}
+	}
+	return m.names.ofAddr(t.dst, t.time), false
+}
+
+// gauge returns the view of an event's observer and interface, −1 where it
+// would be one too many.
+func (m *meter) gauge(e *event.Event, env *detect.Env) int {
+	name := env.Observer(e)
+	for i, g := range m.gauges {
+		if g.observer == name && g.iface == e.Flow.Interface {
+			return i
+		}
+	}
+	if len(m.gauges) == maxGauges {
+		return -1
+	}
+	typ, _, _ := strings.Cut(name, "/")
+	k := slices.IndexFunc(m.kinds, func(k *kind) bool { return k.name == typ })
+	if k < 0 {
+		if len(m.kinds) == maxKinds {
+			return -1
+		}
+		m.kinds = append(m.kinds, &kind{name: strings.Clone(typ), first: max(baseline.HourOf(e.Time), 1)})
+		k = len(m.kinds) - 1
+	}
+	m.gauges = append(m.gauges, &gauge{
+		observer: name, iface: strings.Clone(e.Flow.Interface), instance: strings.Clone(e.Flow.InstanceID), kind: uint8(k), flow: e.Kind == event.KindFlow,
+	})
+	m.derive()
+	return len(m.gauges) - 1
+}
+
+// derive makes what follows from the gauges.
+func (m *meter) derive() {
+	m.observers, m.order, m.kindOrder = m.observers[:0], m.order[:0], m.kindOrder[:0]
+	for i, g := range m.gauges {
+		if !slices.Contains(m.observers, g.observer) {
+			m.observers = append(m.observers, g.observer)
+		}
+		m.order = append(m.order, uint8(i))
+	}
+	for i := range m.kinds {
+		m.kindOrder = append(m.kindOrder, i)
+	}
+	slices.SortFunc(m.order, func(a, b uint8) int {
+		x, y := m.gauges[a], m.gauges[b]
+		return cmp.Or(strings.Compare(x.observer, y.observer), strings.Compare(x.iface, y.iface))
+	})
+	slices.SortFunc(m.kindOrder, func(a, b int) int { return strings.Compare(m.kinds[a].name, m.kinds[b].name) })
+}
+
+// since turns the counters of a connection that may be seen again into what
+// came since it was seen last, and moves from there. It is false where there is
+// no room: such a connection counts when it ends.
+func (m *meter) since(t *transfer, from *int64) bool {
+	for i := range m.opened {
+		o := &m.opened[i]
+		if o.id != t.id {
+			continue
+		}
+		up, down := t.up, t.down
+		t.up, t.down = up-min(up, o.up), down-min(down, o.down)
+		*from = max(*from, min(o.time, t.time))
+		o.up, o.down, o.time = max(o.up, up), max(o.down, down), max(o.time, t.time)
+		o.final = o.final || !t.open
+		return true
+	}
+	if !t.open {
+		return true
+	}
+	m.opened = slices.DeleteFunc(m.opened, func(o opened) bool {
+		return o.final && o.time < m.last-15*60*second || o.time < m.last-24*3600*second
+	})
+	if len(m.opened) >= maxOpen {
+		return false
+	}
+	m.opened = append(m.opened, opened{t.id, t.up, t.down, t.time, false})
+	return true
+}
+
+// spread adds what was sent to the panes of a gauge, in proportion to time,
+// as far as they are not over.
+func (m *meter) spread(at int, t *transfer, from int64, permitted bool) {
+	g := m.gauges[at]
+	from = min(from, t.time)
+	whole := t.time - from
+	first, last := tenOf(from), tenOf(t.time)
+	oldest := last - 2*hourTens
+	left := t.up
+	for p := last; p >= max(first, oldest, 0); p-- {
+		share := left
+		if p > first {
+			begin := timeOfTen(p)
+			share = min(left, mulDiv(t.up, uint64(min(t.time, begin+ten)-begin), uint64(whole)))
+		}
+		left -= share
+		c := g.pane(p)
+		if permitted {
+			c.permitted += share
+		} else {
+			c.up += share
+			c.largest = max(c.largest, share)
+		}
+		if p == last {
+			c.flows++
+			c.newest = max(c.newest, t.time)
+			if t.time-t.start >= 300*second {
+				c.long++
+			}
+		}
+	}
+}
+
+// mulDiv is a·b/c without overflow; the quotient is at most a where b ≤ c.
+func mulDiv(a, b, c uint64) uint64 {
+	if c == 0 || b >= c {
+		return a
+	}
+	hi, lo := bits.Mul64(a, b)
+	q, _ := bits.Div64(hi, lo, c)
+	return q
+}
+
+// pane returns the pane of a time, and makes it.
+func (g *gauge) pane(at int32) *pane10 {
+	i := len(g.panes)
+	for i > 0 && g.panes[i-1].at >= at {
+		i--
+	}
+	if i == len(g.panes) || g.panes[i].at != at {
+		g.panes = slices.Insert(g.panes, i, pane10{at: at})
+	}
+	return &g.panes[i]
+}
+
+// reach is the hour of a gauge that ends in a pane.
+type reach struct {
+	up, permitted, largest uint64
+	flows, long            uint32
+	from, to               int32 // first and last pane with data
+	newest                 int64
+}
+
+// hourTo sums the hour that ends with a pane.
+func (g *gauge) hourTo(at int32) (r reach) {
+	for i := range g.panes {
+		p := &g.panes[i]
+		if p.at > at || p.at <= at-hourTens {
+			continue
+		}
+		if r.flows == 0 && r.up == 0 && r.permitted == 0 {
+			r.from = p.at
+		}
+		r.to = p.at
+		r.up += p.up
+		r.permitted += p.permitted
+		r.largest = max(r.largest, p.largest)
+		r.flows, r.long = r.flows+p.flows, r.long+p.long
+		r.newest = max(r.newest, p.newest, timeOfTen(p.at))
+	}
+	return r
+}
+
+// all is no less than what is in any hour.
+func (g *gauge) all() (up, permitted uint64) {
+	for i := range g.panes {
+		up, permitted = up+g.panes[i].up, permitted+g.panes[i].permitted
+	}
+	return up, permitted
+}
+
+// busiest is the hour that ends within a clock hour and in which most was sent.
+func (g *gauge) busiest(hour int32) (best reach) {
+	for i := range g.panes {
+		if at := g.panes[i].at; at/hourTens == hour {
+			if r := g.hourTo(at); r.up > best.up || best.flows == 0 {
+				best = r
+			}
+		}
+	}
+	return best
+}
+
+// clock sums one hour of the clock.
+func (g *gauge) clock(hour int32) (up, permitted uint64) {
+	for i := range g.panes {
+		if p := &g.panes[i]; p.at/hourTens == hour {
+			up, permitted = up+p.up, permitted+p.permitted
+		}
+	}
+	return up, permitted
+}
+
+// arm makes sure that the hour of an event is closed.
+func (m *meter) arm(t int64) {
+	if hour := tenOf(t) / hourTens; hour > m.closed {
+		m.next = min(m.next, closes(hour))
+	}
+}
+
+// closes is when an hour takes no more records.
+func closes(hour int32) int64 { return timeOfTen((hour+1)*hourTens + meterLate) }
+
+// Next implements detect.State.
+func (m *meter) Next() detect.Timer {
+	if m.next == detect.Never {
+		return detect.NoTimer
+	}
+	if len(m.observers) == 1 {
+		return detect.Timer{Observer: m.observers[0], At: m.next}
+	}
+	return detect.Timer{At: m.next}
+}
+
+// Advance implements detect.State: hours end. Where all sources have closed,
+// what there is stays: another instance may go on.
+func (m *meter) Advance(env *detect.Env) {
+	at := m.next
+	over := true
+	for _, o := range m.observers {
+		over = over && env.Low(o, event.KindUnknown) == detect.Never
+	}
+	m.lastWord(at, env)
+	if over {
+		return
+	}
+	m.next = detect.Never
+	for {
+		hour, ok := m.oldestHour()
+		if !ok {
+			break
+		}
+		if closes(hour) > at {
+			m.next = closes(hour)
+			break
+		}
+		m.closeHour(hour, env)
+	}
+	m.forget(at)
+}
+
+// oldestHour is the first hour that is still open.
+func (m *meter) oldestHour() (hour int32, ok bool) {
+	for _, g := range m.gauges {
+		for i := range g.panes {
+			if h := g.panes[i].at / hourTens; h > m.closed && (!ok || h < hour) {
+				hour, ok = h, true
+			}
+		}
+	}
+	return hour, ok
+}
+
+// closeHour puts an hour into the baselines and drops its panes. Hours are
+// closed in their order, so that what a limit is depends on nothing but the
+// events.
+func (m *meter) closeHour(hour int32, env *detect.Env) {
+	p := m.d.params(env, m.src, m.d.rules[ruleAnomaly], anFactor, anFloor, timeOfTen(hour*hourTens))
+	q := m.d.params(env, m.src, m.d.rules[ruleSanctioned], saFactor, saFloor, timeOfTen(hour*hourTens))
+	for i, k := range m.kinds {
+		var up, permitted uint64
+		for _, g := range m.gauges {
+			if int(g.kind) == i {
+				a, b := g.clock(hour)
+				up, permitted = max(up, a), max(permitted, b)
+			}
+		}
+		as, answered := m.marked(hour, uint8(i))
+		if k.own == nil && (up >= notable || as != baseline.Plain) {
+			k.own = &baseline.Series{}
+			k.own.Begin(k.first)
+		}
+		if k.own != nil {
+			u, st := k.own.Put(hour, up, as, p)
+			m.drift(k, hour, &u, env)
+			if st == baseline.Plain && k.own.Mature(hour) && up >= notable {
+				m.d.shared.group(m.groupOf(k, env.Site), true).Add(xxhash.Sum64String(env.Key), hour, up)
+			}
+		}
+		if k.permitted == nil && permitted >= notable {
+			k.permitted = &baseline.Series{}
+			k.permitted.Begin(k.first)
+		}
+		if k.permitted != nil {
+			if answered == baseline.Plain {
+				answered = as
+			}
+			if answered == baseline.Quarantined {
+				answered = baseline.Plain // of what it is above, Put knows
+			}
+			k.permitted.Put(hour, permitted, answered, q)
+		}
+		k.asked = 0
+	}
+	m.marks = slices.DeleteFunc(m.marks, func(x hourMark) bool { return x.hour <= hour })
+	m.closed = hour
+	for _, g := range m.gauges {
+		// The panes of an hour are wanted for the hours that end in the next.
+		n := 0
+		for n < len(g.panes) && g.panes[n].at/hourTens < hour {
+			n++
+		}
+		g.panes = slices.Delete(g.panes, 0, n)
+	}
+}
+
+// params are the limits of a baseline for the source.
+func (d *metered) params(env *detect.Env, src netip.Addr, rule *tuned, factor, floor int, at int64) baseline.Params {
+	l := rule.limits(env, site.Subject{Address: src}, at)
+	return baseline.Params{Factor: l[factor], Floor: uint64(max(0, l[floor]))}
+}
+
+// marked is what is known of an hour: that an alert spoke of it, and how that
+// was answered.
+func (m *meter) marked(hour int32, kind uint8) (as, answered baseline.State) {
+	for _, x := range m.marks {
+		if x.hour != hour || x.kind != kind {
+			continue
+		}
+		if x.answer != baseline.Plain {
+			return x.answer, x.answer
+		}
+		if x.alerted {
+			as = baseline.Quarantined
+		}
+	}
+	return as, baseline.Plain
+}
+
+// mark notes that an alert spoke of the hours of a finding.
+func (m *meter) mark(hour int32, kind uint8) {
+	for i := range m.marks {
+		if m.marks[i].hour == hour && m.marks[i].kind == kind {
+			m.marks[i].alerted = true
+			return
+		}
+	}
+	if len(m.marks) == maxMarks {
+		m.marks = slices.Delete(m.marks, 0, 1)
+	}
+	m.marks = append(m.marks, hourMark{hour: hour, kind: kind, alerted: true})
+}
+
+// unmark takes it back, where the finding was.
+func (m *meter) unmark(hour int32, kind uint8) {
+	for i := range m.marks {
+		if m.marks[i].hour == hour && m.marks[i].kind == kind {
+			m.marks[i].alerted = false
+		}
+	}
+}
+
+// groupOf names what a source is compared with while it has no history: its
+// role, else its subnet, by kind of observer.
+func (m *meter) groupOf(k *kind, s *site.Site) string {
+	if role := s.Role(m.src); role != "" {
+		return k.name + "|role " + role
+	}
+	n := 24
+	if m.src.Is6() {
+		n = 64
+	}
+	p, err := m.src.Prefix(n)
+	if err != nil {
+		return k.name
+	}
+	return k.name + "|" + p.String()
+}
+
+// forget drops what is over at a time.
+func (m *meter) forget(at int64) {
+	for _, r := range m.sortedRoutes() {
+		r.fold(tenOf(at))
+		if r.last < tenOf(at)-weekTens {
+			delete(m.routes, r.key)
+		}
+	}
+	m.spoken = slices.DeleteFunc(m.spoken, func(s spoken) bool { return s.start < at-2*24*3600*second })
+	m.proof = slices.DeleteFunc(m.proof, func(p proof) bool { return p.at < tenOf(at)-dayTens })
+}
+
+// Expired implements detect.State: a baseline is worth keeping for as long as
+// it remembers. That all sources have closed says nothing about time.
+func (m *meter) Expired(low int64) bool {
+	if len(m.gauges) == 0 {
+		return low == detect.Never || m.last+24*3600*second < low
+	}
+	return low != detect.Never && m.last+baseline.Days*24*3600*second < low
+}
