@@ -184,15 +184,24 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	if r.Kind == event.KindMark.String() {
 		return s.applyMark(r, ctx)
 	}
+	if r.Kind == signal.KindRelease {
+		return s.applyRelease(r, ctx)
+	}
 	e := &s.ev
 	if err := event.Decode(r.Value, e); err != nil {
 		return err
 	}
+	s.applyEvent(e, r, ctx)
+	return nil
+}
+
+// applyEvent hands the event of a record to the states of its key.
+func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Context) {
 	s.marks.saw(e)
 	ctx.Count("events", e.Kind.String(), 1)
 	wants := s.wants[e.Kind]
 	if len(wants) == 0 {
-		return nil
+		return
 	}
 	b := int(xxhash.Sum64(r.Key) % buckets)
 	ctx.Touch(b)
@@ -200,7 +209,7 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	s.env = Env{Site: s.site, set: s, src: src, rec: r, ctx: ctx}
 	if src == nil {
 		if !slices.ContainsFunc(wants, func(i int) bool { return s.cares(i, e) }) {
-			return nil
+			return
 		}
 		src = s.admit(string(r.Key), b, ctx)
 		s.env.src = src
@@ -224,7 +233,6 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 		h.state.Apply(e, &s.env)
 		s.arm(src, h)
 	}
-	return nil
 }
 
 // cares reports whether an event means anything to a detector that knows
