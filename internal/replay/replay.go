@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,9 +206,7 @@ func offsets(ctx context.Context, a *stream.Archive, p Point) (map[string]int64,
 			}
 		}
 	}
-	for name, at := range p.Offsets {
-		out[name] = at
-	}
+	maps.Copy(out, p.Offsets)
 	return out, nil
 }
 

@@ -24,6 +24,7 @@ type Archive struct {
 	cl  *kgo.Client
 
 	inputs  map[string]int32 // partitions by topic
+	ids     map[string]kadm.TopicID
 	offsets kadm.OffsetResponses
 	starts  kadm.ListedOffsets
 	ends    kadm.ListedOffsets // of committed records
@@ -70,7 +71,7 @@ func OpenArchive(ctx context.Context, cfg Config, factory operator.Factory, log 
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	eng.adm = kadm.NewClient(cl)
-	a := &Archive{eng: eng, cl: cl, inputs: map[string]int32{}}
+	a := &Archive{eng: eng, cl: cl, inputs: map[string]int32{}, ids: map[string]kadm.TopicID{}}
 	if err := a.look(ctx); err != nil {
 		a.Close()
 		return nil, a.explained(err)
@@ -107,7 +108,7 @@ func (a *Archive) look(ctx context.Context) error {
 			return fmt.Errorf("topic %s: %w", name, errNoTopic)
 		}
 		if name != cfg.State {
-			a.inputs[name] = int32(len(d.Partitions))
+			a.inputs[name], a.ids[name] = int32(len(d.Partitions)), d.ID
 		}
 	}
 	if a.offsets, err = a.eng.adm.FetchOffsets(kadm.RequireStable(ctx), cfg.Service); err != nil {
