@@ -251,7 +251,7 @@ func TestUsage(t *testing.T) { //nolint:paralleltest // it measures the heap
 		return out
 	})
 	// One flow and its answer.
-	play(3<<10, func(c int) (out []event.Event) {
+	play(4<<10, func(c int) (out []event.Event) {
 		for i := range 2 {
 			e := event.Event{Kind: event.KindFlow, Time: at + int64(i)*second, Observer: event.Observer{Type: "vpcflow"}, Source: client(c)}
 			e.Destination = event.Endpoint{IP: netip.AddrFrom4([4]byte{52, 1, byte(c >> 8), byte(c)}), Port: event.N(443)}
