@@ -15,6 +15,8 @@ type proof struct {
 	// mutation switches one rule of the engine off, to show that the series
 	// finds it.
 	mutation mutation
+	// produced takes the records of transactions in the place of a broker.
+	produced func(*kgo.Record)
 	// reach is told of each phase of a commit as the process comes to it.
 	reach func(phase)
 	// options come last among the client's; hooks see the requests of the
