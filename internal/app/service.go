@@ -165,7 +165,7 @@ func NewDetect(room *Room, c *Detection) (Service, error) {
 // NewCorrelate makes the correlation service.
 func NewCorrelate(room *Room, c *Correlation) (Service, error) {
 	e, err := engine(room, &c.Common, stream.Config{
-		Service: "correlate", Inputs: []string{topic.Signals}, Outputs: []string{topic.Alerts},
+		Service: "correlate", Inputs: []string{topic.Signals}, Outputs: []string{topic.Alerts, topic.Network},
 		CommitInterval: c.Commit, SnapshotCycle: c.Snapshot, OnCommitted: room.Exfil.Alerts,
 		OnLag: func(lag time.Duration) { room.Exfil.Lag(telemetry.StageCorrelate, lag) },
 	}, func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) })

@@ -279,6 +279,9 @@ func (c *Correlator) onVerdict(v *signal.Verdict) {
 	c.ctx.Touch(inc.bucket)
 	a := c.build(inc, inc.members)
 	_, ids := detectorsOf(inc.members)
+	if before := inc.verdict; before == nil || before.Verdict.Verdict != v.Verdict {
+		c.release(inc, v)
+	}
 	inc.verdict = &verdict{answer, importance(&a), ids}
 	if len(inc.members) > 0 {
 		inc.pub.at = min(inc.pub.at, c.now-Quiet) // an answer does not wait

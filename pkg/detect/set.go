@@ -184,6 +184,9 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	if r.Kind == event.KindMark.String() {
 		return s.applyMark(r, ctx)
 	}
+	if r.Kind == signal.KindRelease {
+		return s.applyRelease(r, ctx)
+	}
 	e := &s.ev
 	if err := event.Decode(r.Value, e); err != nil {
 		return err

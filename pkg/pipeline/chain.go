@@ -268,6 +268,15 @@ func (c *Chain) drain() error {
 				c.counts[Counter{"poison", out.Topic}]++
 				return fmt.Errorf("%s offset %d: %w", out.Topic, rec.Offset, err)
 			}
+		case TopicNetwork:
+			// An answer that goes back to where the finding was made.
+			p := c.plane(out.Topic)
+			rec := operator.Record{Topic: out.Topic, Offset: p.offset, Time: c.now, Kind: out.Kind, Key: out.Key, Value: out.Value}
+			p.offset++
+			if err := p.set.Apply(&rec, c); err != nil {
+				c.counts[Counter{"poison", out.Topic}]++
+				return fmt.Errorf("%s offset %d: %w", out.Topic, rec.Offset, err)
+			}
 		case TopicAlerts:
 			c.alerts(Alert{out.Key, out.Value})
 		}
@@ -325,7 +334,17 @@ func (c *Chain) Touch(int) {}
 // Count implements operator.Context.
 func (c *Chain) Count(name, label string, n int64) { c.counts[Counter{name, label}] += n }
 
-// Deployment feeds a deployment window, Verdict an analyst's answer.
+// Verdict feeds an analyst's answer to an alert.
+func (c *Chain) Verdict(v *signal.Verdict) error {
+	data, err := v.Append(nil)
+	if err != nil {
+		return err
+	}
+	c.Emit(operator.Output{Topic: detect.TopicSignals, Kind: signal.KindVerdict, V: signal.Version, Key: []byte(c.cfg.Domain), Value: data})
+	return c.drain()
+}
+
+// Deployment feeds a deployment window.
 func (c *Chain) Deployment(d *signal.Deployment) error {
 	data, err := d.Append(nil)
 	if err != nil {

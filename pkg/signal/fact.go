@@ -117,3 +117,39 @@ func DecodeVerdict(data []byte, v *Verdict) error {
 	}
 	return fmt.Errorf("decode verdict: %q is not benign, true or unsure", v.Verdict)
 }
+
+// Release brings a verdict back to where the finding was made: the record of
+// the plane's topic, under the key of the signal, by which what a source usually
+// does is corrected. The correlator writes one for each signal of an answered
+// alert that leans on a baseline (ADR 8).
+type Release struct {
+	Kind     string `json:"kind"` // always "release"
+	V        int    `json:"v"`
+	AlertID  string `json:"alert_id"`
+	SignalID string `json:"signal_id"`
+	Detector string `json:"detector"`
+	Verdict  string `json:"verdict"` // benign or true
+	// First and Last bound the event times of the finding, microseconds.
+	First int64  `json:"first"`
+	Last  int64  `json:"last"`
+	By    string `json:"by"`
+	Time  int64  `json:"time"`
+}
+
+// Append appends the JSON form.
+func (r *Release) Append(dst []byte) ([]byte, error) {
+	r.Kind, r.V = KindRelease, Version
+	return json.Append(dst, r, 0)
+}
+
+// DecodeRelease decodes a release.
+func DecodeRelease(data []byte, r *Release) error {
+	*r = Release{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return fmt.Errorf("decode release: %w", err)
+	}
+	if r.Verdict != "benign" && r.Verdict != "true" || r.Detector == "" || r.First < 0 || r.Last < r.First {
+		return fmt.Errorf("decode release: verdict %q about %d to %d of %q", r.Verdict, r.First, r.Last, r.Detector)
+	}
+	return nil
+}

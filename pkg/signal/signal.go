@@ -25,6 +25,8 @@ const (
 	KindFact       = "fact"
 	KindDeployment = "deployment"
 	KindVerdict    = "verdict"
+	// KindRelease stands on the planes' topics.
+	KindRelease = "release"
 )
 
 // Roles that a signal can play in a join.

@@ -518,7 +518,7 @@ func (m *meter) closeHour(hour int32, env *detect.Env) {
 				up, permitted = max(up, a), max(permitted, b)
 			}
 		}
-		as, answered := m.marked(hour, uint8(i))
+		as := m.marked(hour, uint8(i))
 		if k.own == nil && (up >= notable || as != baseline.Plain) {
 			k.own = &baseline.Series{}
 			k.own.Begin(k.first)
@@ -535,13 +535,7 @@ func (m *meter) closeHour(hour int32, env *detect.Env) {
 			k.permitted.Begin(k.first)
 		}
 		if k.permitted != nil {
-			if answered == baseline.Plain {
-				answered = as
-			}
-			if answered == baseline.Quarantined {
-				answered = baseline.Plain // of what it is above, Put knows
-			}
-			k.permitted.Put(hour, permitted, answered, q)
+			k.permitted.Put(hour, permitted, m.marked(hour, uint8(i)|permittedMark), q)
 		}
 		k.asked = 0
 	}
@@ -563,21 +557,24 @@ func (d *metered) params(env *detect.Env, src netip.Addr, rule *tuned, factor, f
 	return baseline.Params{Factor: l[factor], Floor: uint64(max(0, l[floor]))}
 }
 
-// marked is what is known of an hour: that an alert spoke of it, and how that
-// was answered.
-func (m *meter) marked(hour int32, kind uint8) (as, answered baseline.State) {
+// permittedMark in hourMark.kind says that it is about what is sanctioned.
+const permittedMark = 0x80
+
+// marked is what is known of an hour: that an alert spoke of it, or how that was
+// answered.
+func (m *meter) marked(hour int32, kind uint8) (as baseline.State) {
 	for _, x := range m.marks {
 		if x.hour != hour || x.kind != kind {
 			continue
 		}
 		if x.answer != baseline.Plain {
-			return x.answer, x.answer
+			return x.answer
 		}
 		if x.alerted {
 			as = baseline.Quarantined
 		}
 	}
-	return as, baseline.Plain
+	return as
 }
 
 // mark notes that an alert spoke of the hours of a finding.
@@ -592,15 +589,6 @@ func (m *meter) mark(hour int32, kind uint8) {
 		m.marks = slices.Delete(m.marks, 0, 1)
 	}
 	m.marks = append(m.marks, hourMark{hour: hour, kind: kind, alerted: true})
-}
-
-// unmark takes it back, where the finding was.
-func (m *meter) unmark(hour int32, kind uint8) {
-	for i := range m.marks {
-		if m.marks[i].hour == hour && m.marks[i].kind == kind {
-			m.marks[i].alerted = false
-		}
-	}
 }
 
 // groupOf names what a source is compared with while it has no history: its

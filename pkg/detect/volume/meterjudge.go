@@ -203,7 +203,11 @@ func (m *meter) judgeHour(hour int32, e *event.Event, env *detect.Env, final boo
 		f.start, f.end = start, start+3600*second
 		if f.score >= env.SettingOf(meterInfos[f.rule].ID, on, start).Alert && f.score > 0 {
 			for h := max(tenOf(f.first)/hourTens, m.closed+1); h <= hour; h++ {
-				m.mark(h, kinds[i])
+				if k := kinds[i]; i == 2 {
+					m.mark(h, k|permittedMark)
+				} else {
+					m.mark(h, k)
+				}
 			}
 		}
 		m.say(&m.spoken, f, on, e, env, final)
