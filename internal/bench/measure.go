@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"os"
-	"runtime/metrics"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,15 +19,12 @@ type Measure struct {
 	Snapshots     int64   `json:"snapshots,omitempty"`      // of partitions, complete while it was measured
 	SnapshotBytes int64   `json:"snapshot_bytes,omitempty"` // written for them
 	Signals       int64   `json:"signals,omitempty"`
-	// GarbageSeconds of CPUSeconds are the collector's.
-	GarbageSeconds float64 `json:"gc_cpu_s"`
 }
 
 // sample is a moment at which records were done.
 type sample struct {
 	at      time.Time
 	cpu     time.Duration
-	gc      float64 // CPU seconds of the garbage collector
 	records int64
 	counts  counts
 }
@@ -40,6 +36,7 @@ type counts struct{ snapshots, snapshotBytes, outputs float64 }
 // at least begin, and the last one before its end.
 type meter struct {
 	begin, end  int64
+	before      sample // the last one before begin
 	first, last sample
 	final       sample
 	changes     int
@@ -48,7 +45,10 @@ type meter struct {
 }
 
 // watch lets the meter say how far it is.
-func (m *meter) watch(out *teller) { m.out = out }
+func (m *meter) watch(out *teller) {
+	m.out = out
+	m.before = sample{at: time.Now(), cpu: cpuTime()}
+}
 
 // see takes the count. It is true once the end has come.
 func (m *meter) see(records int64, c counts) bool {
@@ -56,10 +56,16 @@ func (m *meter) see(records int64, c counts) bool {
 		m.told = time.Now()
 		m.out.tell(news{Progress: float64(records) / float64(max(m.end, 1))})
 	}
-	if records < m.begin || (records == m.final.records && !m.first.at.IsZero()) {
+	if records == m.final.records && !m.first.at.IsZero() {
 		return records >= m.end
 	}
-	s := sample{at: time.Now(), cpu: cpuTime(), gc: garbageTime(), records: records, counts: c}
+	s := sample{at: time.Now(), cpu: cpuTime(), records: records, counts: c}
+	if records < m.begin {
+		if records != m.before.records {
+			m.before = s
+		}
+		return false
+	}
 	if m.first.at.IsZero() {
 		m.first = s
 	}
@@ -74,11 +80,14 @@ func (m *meter) see(records int64, c counts) bool {
 }
 
 func (m *meter) measure() Measure {
+	if m.first.records == m.last.records && !m.before.at.IsZero() {
+		m.first = m.before // so few that one step did them all
+	}
 	n := m.last.records - m.first.records
 	d := m.last.at.Sub(m.first.at).Seconds()
 	cpu := (m.last.cpu - m.first.cpu).Seconds()
 	out := Measure{
-		Records: n, Seconds: d, CPUSeconds: cpu, RSSMiB: peakRSS(), GarbageSeconds: m.last.gc - m.first.gc,
+		Records: n, Seconds: d, CPUSeconds: cpu, RSSMiB: peakRSS(),
 		Snapshots: int64(m.last.counts.snapshots - m.first.counts.snapshots), SnapshotBytes: int64(m.last.counts.snapshotBytes - m.first.counts.snapshotBytes),
 		Signals: int64(m.last.counts.outputs - m.first.counts.outputs),
 	}
@@ -95,16 +104,6 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// garbageTime is the CPU time of the garbage collector, in seconds.
-func garbageTime() float64 {
-	s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	metrics.Read(s)
-	if s[0].Value.Kind() != metrics.KindFloat64 {
-		return 0
-	}
-	return s[0].Value.Float64()
 }
 
 // peakRSS is the most memory that this process had, in MiB.

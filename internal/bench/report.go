@@ -1,12 +1,11 @@
 package bench
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-
-	"encoding/json"
 )
 
 // Report is what a run has measured. The fields of the first load stand at the
@@ -138,7 +137,7 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (l *LoadReport) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%s sources, %s of them active, %.0f bytes a record\n", grouped(float64(l.Sources)), grouped(float64(l.Active)), l.RecordBytes)
-	fmt.Fprintf(b, "  %-34s %12s %14s %10s %10s\n", "", "records/s", "CPU s/million", "RSS MiB", "of CPU GC")
+	fmt.Fprintf(b, "  %-34s %12s %14s %10s\n", "", "records/s", "CPU s/million", "RSS MiB")
 	for _, m := range []struct {
 		name string
 		*Measure
@@ -146,11 +145,7 @@ func (l *LoadReport) text(b *strings.Builder) {
 		if m.Measure == nil {
 			continue
 		}
-		gc := 0.0
-		if m.CPUSeconds > 0 {
-			gc = 100 * m.GarbageSeconds / m.CPUSeconds
-		}
-		fmt.Fprintf(b, "  %-34s %12s %14.2f %10.0f %9.0f%%\n", m.name, grouped(m.RecordsPerS), m.CPUPerMillion, m.RSSMiB, gc)
+		fmt.Fprintf(b, "  %-34s %12s %14.2f %10.0f\n", m.name, grouped(m.RecordsPerS), m.CPUPerMillion, m.RSSMiB)
 	}
 	if l.Detect == nil || l.Recovery == nil {
 		return
