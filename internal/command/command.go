@@ -27,6 +27,7 @@ type Line struct {
 	Demo    demoCommand      `cmd:"" help:"Run all services on an embedded broker over a recorded attack, print the alert, end."`
 	Run     runCommand       `cmd:"" help:"Run all services in one process, on the embedded broker or on Kafka."`
 	Broker  brokerCommand    `cmd:"" help:"Run the embedded broker alone."`
+	State   stateCommand     `cmd:"" help:"Commands about the state of detect and correlate."`
 	Replay  replayCommand    `cmd:"" help:"Rebuild alerts from the topics, between two times or offsets, into another topic or to stdout."`
 	Bench   benchCommand     `cmd:"" help:"Measure this machine: raw consume and decode against full detection, in one run, with the ratio."`
 	Phase   phaseCommand     `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
