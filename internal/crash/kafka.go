@@ -161,7 +161,7 @@ func (r *run) settled(ctx context.Context, group string, limit time.Duration) er
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%w: %s is %d records behind after %s (%w)", errStuck, group, lag, limit, errors.Join(err))
+			return fmt.Errorf("%w: %w", errStuck, errors.Join(fmt.Errorf("%s is %d records behind after %s", group, lag, limit), err))
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):

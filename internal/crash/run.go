@@ -317,7 +317,7 @@ func (r *run) reachable(ctx context.Context) error {
 // what is left of the planned deaths of the tally is waited for.
 const (
 	chaosTime  = 6 * time.Second
-	deathsMost = 60 * time.Second
+	deathsMost = 2 * time.Minute
 )
 
 // chaos kills by the plan.
@@ -468,7 +468,7 @@ func (r *run) calmDown(ctx context.Context, seen *progress, lines int) error {
 	for _, i := range r.of("ingest-flow", tallyService, "detect", "correlate") {
 		i.signal(syscall.SIGCONT, 0)
 	}
-	patience := 45 * time.Second
+	patience := 90 * time.Second
 	if r.cfg.Mutation != "" {
 		patience = 12 * time.Second
 	}
