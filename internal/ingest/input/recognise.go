@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebbwatch/ebbwatch/pkg/decode/rawjson"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 )
 
@@ -67,6 +68,10 @@ func formatOf(name string, head []byte) Format {
 			if f := jsonFormat(name, shapeOf(text)); f != Unknown {
 				return f
 			}
+			if rest := behind(text); len(rest) > 0 && rest[0] == '{' {
+				text = rest // a connectivity test may stand in front
+				continue
+			}
 		}
 		line, rest, more := bytes.Cut(text, []byte{'\n'})
 		if f := lineFormat(name, bytes.TrimRight(line, "\r")); f != Unknown {
@@ -78,6 +83,16 @@ func formatOf(name string, head []byte) Format {
 		text = bytes.TrimLeft(rest, " \t\r\n")
 	}
 	return Unknown
+}
+
+// behind is what follows the first JSON document of a text.
+func behind(text []byte) []byte {
+	var scan rawjson.Scan
+	n, status := scan.Feed(text)
+	if status != rawjson.Done {
+		return nil
+	}
+	return bytes.TrimLeft(text[n:], " \t\r\n")
 }
 
 // lineFormat recognises a line of text.

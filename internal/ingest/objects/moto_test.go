@@ -209,7 +209,7 @@ func startWorker(t *testing.T, binary, brokers, endpoint, queue, instance string
 
 func (w *worker) kill() {
 	_ = w.cmd.Process.Signal(syscall.SIGKILL)
-	<-w.done
+	_ = <-w.done
 }
 
 func (w *worker) stop() {

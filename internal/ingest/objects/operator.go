@@ -168,7 +168,7 @@ func (o *reader) part(x *reading, deadline time.Time) error {
 	// Time is looked at now and then: at each record it would cost more than
 	// the record.
 	for n := 0; ; n++ {
-		if o.sink.records >= partRecords || o.sink.out >= partBytes {
+		if o.sink.records >= int64(o.store.part) || o.sink.out >= partBytes {
 			return nil
 		}
 		if n%64 == 63 {

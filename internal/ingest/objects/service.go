@@ -54,6 +54,7 @@ func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
 	s.store = &store{
 		maxObject: cfg.S3.MaxObject, accepts: kind.Accepts, columns: cfg.S3.Columns, maxLine: cfg.MaxLine,
 		limits: input.Limits{Bytes: cfg.MaxExpanded, Ratio: cfg.MaxRatio}, maxRecords: uint64(cfg.S3.MaxRecords),
+		usual: kind.Formats[0], part: partRecords,
 		read: func(bucket string, n int) { w.Outside.Read(sourceOf(cfg.S3.Name, bucket), 0, int64(n)) },
 	}
 	commit := cfg.S3.CommitInterval

@@ -48,6 +48,8 @@ type store struct {
 	limits     input.Limits
 	maxLine    int
 	maxRecords uint64
+	usual      input.Format // of objects that do not say what they hold
+	part       uint64       // records read for one task, at most
 	// read is told of the bytes that came.
 	read func(bucket string, n int)
 }
@@ -147,6 +149,10 @@ func (s *store) stream(src io.ReadCloser, o input.Options, t *Task) (input.Reade
 		return nil, "", err
 	}
 	k := input.SniffHead(head, o)
+	if k.Format == input.Unknown && (s.columns != "" || bytes.Contains(head, controlMessage)) {
+		o.Hint = s.usual
+		k = input.SniffHead(head, o)
+	}
 	if k.Format.Readable() && !s.accepts(k.Format) {
 		_ = b.Close()
 		return nil, "", &refusal{reason: reasonFormat, raw: bytes.Clone(k.Prefix), cause: fmt.Errorf("it holds %s", k.Format)}
@@ -158,6 +164,10 @@ func (s *store) stream(src io.ReadCloser, o input.Options, t *Task) (input.Reade
 	}
 	return r, "", nil
 }
+
+// controlMessage stands in a connectivity test of CloudWatch Logs, which says
+// nothing about what will follow.
+var controlMessage = []byte(`"CONTROL_MESSAGE"`)
 
 // get asks for an object, or a range of its bytes.
 func (s *store) get(ctx context.Context, t *Task, span string, until time.Time) (b *body, size int64, etag string, err error) {
