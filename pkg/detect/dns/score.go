@@ -29,7 +29,7 @@ var signs = [signCount]struct {
 }{
 	signData:      {"name_data", [5]uint8{0, 1, 2, 3, 4}},
 	signTypes:     {"unused_types", [5]uint8{0, 5}},
-	signBytes:     {"odd_bytes", [5]uint8{0, 4}},
+	signBytes:     {"odd_bytes", [5]uint8{0, 4, 5}},
 	signOnce:      {"once_only_names", [5]uint8{0, 1}},
 	signDataTypes: {"data_types", [5]uint8{0, 2}},
 	signFleeting:  {"short_lived_answers", [5]uint8{0, 2}},
@@ -98,7 +98,9 @@ func (w *window) levels(lim *limits, observed bool, others func() company) (l le
 		}
 	}
 	set(signTypes, float64(w.oddTypes) >= lim.unusedTypes)
-	set(signBytes, float64(w.scale(w.tally.odd)) >= lim.oddNames)
+	if set(signBytes, float64(w.scale(w.tally.odd)) >= lim.oddNames); l[signBytes] > 0 && data >= lim.oddData {
+		l[signBytes] = 2
+	}
 	t := &w.tally
 	if names := float64(w.scale(t.names)); names >= lim.once {
 		set(signOnce, float64(t.once) >= lim.onceShare*float64(t.names))

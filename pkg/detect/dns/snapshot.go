@@ -8,7 +8,9 @@ import (
 )
 
 // tunnelVersion is the format of a state of dns-tunnel.
-const tunnelVersion = 2
+//
+// Version 2 has no days.
+const tunnelVersion = 3
 
 // Append implements detect.State. What can be counted from the samples is not
 // written.
@@ -19,10 +21,11 @@ func (s *tunnelState) Append(dst []byte) []byte {
 // Load implements detect.State.
 func (s *tunnelState) Load(data []byte) error {
 	r := operator.NewReader(data)
-	if r.Uint() != tunnelVersion {
+	version := r.Uint()
+	if version != tunnelVersion && version != tunnelVersion-1 {
 		return operator.ErrState
 	}
-	s.views.Load(r, s.loadView)
+	s.views.Load(r, func(r *operator.Reader, v *view) { s.loadView(r, v, version) })
 	return r.Err()
 }
 
@@ -56,10 +59,15 @@ func appendView(dst []byte, v *view) []byte {
 		at += int(l.n)
 	}
 	dst = v.hours.Append(dst, appendDomain)
-	return v.shards.Append(dst, appendShard)
+	dst = v.shards.Append(dst, appendShard)
+	dst = operator.AppendUint(dst, len(v.days))
+	for i := range v.days {
+		dst = appendDay(dst, &v.days[i])
+	}
+	return dst
 }
 
-func (s *tunnelState) loadView(r *operator.Reader, v *view) {
+func (s *tunnelState) loadView(r *operator.Reader, v *view, version uint64) {
 	v.begin()
 	v.client, v.realm = r.Addr(), r.String()
 	v.wake, v.blind = r.Int(), r.Int()
@@ -79,6 +87,15 @@ func (s *tunnelState) loadView(r *operator.Reader, v *view) {
 	v.hours.Load(r, loadDomain)
 	v.countEntries()
 	v.shards.Load(r, loadShard)
+	if version < 3 {
+		return
+	}
+	for range r.Count() {
+		d := loadDay(r)
+		if len(v.days) < maxDaysResolver {
+			v.days = append(v.days, d)
+		}
+	}
 }
 
 func (l *lookup) append(dst []byte, addresses []uint32) []byte {

@@ -32,6 +32,10 @@ const (
 	thEntropyCount = "entropy_queries"
 	thTXT          = "txt_queries"
 	thLabel        = "label_length"
+	thOddData      = "odd_data"
+	thDayHours     = "day_hours"
+
+	thDay1, thDay2, thDay3, thDay4 = "day_data_1", "day_data_2", "day_data_3", "day_data_4"
 )
 
 // tunnelThresholds are the defaults of detections.md §3.
@@ -60,6 +64,12 @@ var tunnelThresholds = []detect.Threshold{
 	{Name: thEntropyCount, Default: 100, Unit: "queries", Doc: "queries above which the entropy counts"},
 	{Name: thTXT, Default: 20, Unit: "queries", Doc: "TXT queries (named, no points)"},
 	{Name: thLabel, Default: 40, Unit: "bytes", Doc: "mean length of the first label (named, no points)"},
+	{Name: thOddData, Default: 256, Unit: "bytes", Doc: "distinct name data from which odd names are 5 points"},
+	{Name: thDay1, Default: 4096, Unit: "bytes", Doc: "distinct name data in 24 hours for 1 point"},
+	{Name: thDay2, Default: 8192, Unit: "bytes", Doc: "distinct name data in 24 hours for 2 points"},
+	{Name: thDay3, Default: 24576, Unit: "bytes", Doc: "distinct name data in 24 hours for 3 points"},
+	{Name: thDay4, Default: 40960, Unit: "bytes", Doc: "distinct name data in 24 hours for 4 points"},
+	{Name: thDayHours, Default: 3, Unit: "hours", Doc: "hours of a day in which there must be names"},
 }
 
 // limits are the thresholds as a site sets them.
@@ -75,6 +85,8 @@ type limits struct {
 	shardBytes                     float64
 	entropy, entropyQueries        float64
 	txt, label                     float64
+	oddData, dayHours              float64
+	day                            [4]float64
 	hasOverrides, declaresResolver bool
 }
 
@@ -98,6 +110,7 @@ func tunnelLimits(s *site.Site, get func(name string, def float64) float64) limi
 		contactShare: at(thContactShare), missingShare: at(thMissingShare),
 		shardDomains: at(thShardDomains), shardNames: at(thShardNames), shardBytes: at(thShardBytes),
 		entropy: at(thEntropy), entropyQueries: at(thEntropyCount), txt: at(thTXT), label: at(thLabel),
+		oddData: at(thOddData), dayHours: at(thDayHours), day: [4]float64{at(thDay1), at(thDay2), at(thDay3), at(thDay4)},
 		hasOverrides: s.HasOverrides(TunnelID), declaresResolver: s.HasResolvers(),
 	}
 }

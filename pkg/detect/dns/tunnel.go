@@ -251,6 +251,7 @@ func (s *tunnelState) end(v *detect.View[view], h *detect.Hour[domain], env *det
 	if w.emissions > 0 || float64(l.score()) >= env.Setting(on, w.last).Floor {
 		s.send(v, h, w, &l, env)
 	}
+	s.fold(v, h, w, lim, env)
 	s.of.settle(h, w) // where the sources have closed, it stays
 }
 

@@ -35,6 +35,8 @@ type view struct {
 	connected uint64
 	latest    int64 // pane
 	newest    int64 // event time
+
+	days []day // in order of their beginning
 }
 
 // pane counts what a client as a whole does, in one pane of event time: the
@@ -151,6 +153,7 @@ func (s *tunnelState) question(v *detect.View[view], q *question, e *event.Event
 	}
 	s.judge(v, h, x, e, env)
 	s.of.settle(h, x)
+	w.day(h.Subject, e.Time).witness(e, env)
 	w.entries += h.Value.entries() - before
 }
 
@@ -271,7 +274,7 @@ func (v *view) countEntries() {
 
 // size is about how many bytes a view takes beyond itself.
 func (v *view) size() int {
-	n := v.hours.Size((*domain).size) + len(v.realm) + 40*cap(v.lookups) + 4*cap(v.answers) + 24*(cap(v.contacts)+cap(v.panes))
+	n := v.daysSize() + v.hours.Size((*domain).size) + len(v.realm) + 40*cap(v.lookups) + 4*cap(v.answers) + 24*(cap(v.contacts)+cap(v.panes))
 	return n + v.shards.Size(func(s *shard) int { return 48*cap(s.ended) + 200*cap(s.evidence) })
 }
 
@@ -279,5 +282,17 @@ func (v *view) next() int64 { return min(v.wake, v.hours.Next(), v.shards.Next()
 
 // idle reports whether the view holds nothing that is worth keeping.
 func (v *view) idle(low int64) bool {
-	return v.hours.Len() == 0 && v.shards.Len() == 0 && v.newest+2*detect.HourSpan < low
+	return v.hours.Len() == 0 && v.shards.Len() == 0 && v.newest+2*detect.HourSpan < low && len(v.days) == 0 ||
+		v.newest+daySpan < low
+}
+
+func (v *view) daysSize() (n int) {
+	for i := range v.days {
+		d := &v.days[i]
+		n += 160 + len(d.domain) + 8*cap(d.names)
+		for j := range d.evidence {
+			n += len(d.evidence[j].Record) + 128
+		}
+	}
+	return n
 }
