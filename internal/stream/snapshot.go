@@ -98,7 +98,19 @@ func (w *worker) snapshotDue() bool {
 	if len(w.schedule) > 0 { // the snapshot could not tell what is to come
 		return false
 	}
+	if w.lastTime.IsZero() { // restored: in its turn within half a cycle
+		w.lastTime = time.Now().Add(w.phase()/2 - w.eng.cfg.SnapshotCycle)
+	}
 	return time.Since(w.lastTime) >= w.eng.cfg.SnapshotCycle && !w.upToDate()
+}
+
+// phase is the partition's place in the cycle. Where traffic touches all
+// buckets, copy on write encodes a whole partition within one commit; partitions
+// that did so together would put all state of the service into one
+// transaction, which at gigabytes outlasts the broker's patience.
+func (w *worker) phase() time.Duration {
+	n := max(len(w.eng.statePart), 1)
+	return w.eng.cfg.SnapshotCycle * time.Duration(int(w.statePart)%n) / time.Duration(n)
 }
 
 // beginSnapshot takes the cut: from here on buckets are saved before they
@@ -225,6 +237,9 @@ func (w *worker) settleSnapshot() {
 	}
 	previous, previousStart := w.last, w.lastStart
 	w.last, w.lastStart, w.lastTime, w.snap = &s.manifest, s.start, time.Now(), nil
+	if previous == nil { // the empty one, that all partitions write at once
+		w.lastTime = w.lastTime.Add(-w.phase())
+	}
 	w.eng.metrics.snapshots.Inc()
 	w.eng.metrics.snapshotBytes.Add(float64(s.bytes))
 	w.log.Debug("snapshot complete", "cut", s.cut, "seq", s.seq, "items", len(s.entries), "bytes", s.bytes, "took", time.Since(s.began))
