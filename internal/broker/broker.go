@@ -105,7 +105,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		kfake.NumBrokers(1),
 		kfake.ClusterID("ebbwatch-embedded"),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return b.listen(ctx, network) }),
-		kfake.WithLogger(brokerLogger{b.log}),
 		kfake.BrokerConfigs(map[string]string{
 			// Its own retention compares client timestamps and can delete
 			// newer batches; retention.go does that work.
@@ -114,13 +113,27 @@ func (b *Broker) Run(ctx context.Context) error {
 			"offsets.retention.minutes": "5256000",
 		}),
 	}
+	full := make(chan struct{}, 1)
+	opts = append(opts, kfake.WithLogger(brokerLogger{b.log, full}))
+	var lock *folderLock
 	if b.cfg.Folder != "" {
-		unlock, err := lockFolder(b.cfg.Folder)
-		if err != nil {
+		var err error
+		if lock, err = lockFolder(b.cfg.Folder); err != nil {
 			return err
 		}
-		defer unlock()
+		defer lock.unlock()
 		opts = append(opts, kfake.DataDir(b.cfg.Folder))
+		if lock.wasFull {
+			// Its logs of groups and producers may end in the middle of an
+			// entry, behind which nothing would be readable again. An orderly
+			// end writes them anew.
+			b.log.Warn("the disk was full when the broker ended last: its logs are written anew", "folder", b.cfg.Folder)
+			again, err := kfake.NewCluster(opts...)
+			if err != nil {
+				return fmt.Errorf("broker data in %s: %w", b.cfg.Folder, err)
+			}
+			again.Close()
+		}
 	}
 	started := time.Now()
 	cluster, err := kfake.NewCluster(opts...)
@@ -156,9 +169,31 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.log.Info("embedded broker serves", "address", addr, "folder", b.cfg.Folder, "topics_created", len(res.Created), "took", time.Since(started).Round(time.Millisecond))
 	close(b.ready)
 
-	b.trimLoop(ctx, adm)
+	// A broker that cannot keep what it is given ends at once, before it
+	// acknowledges an offset or a transaction that is not on the disk.
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	var diskErr error
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-full:
+			diskErr = fmt.Errorf("data folder %s: the disk is full: %w; make room and start again: what was acknowledged is kept", b.cfg.Folder, syscall.ENOSPC)
+			stop()
+		case <-serving.Done():
+		}
+	}()
+	b.trimLoop(serving, adm)
+	stop()
+	<-watched
+	if diskErr != nil && lock != nil {
+		if err := lock.markFull(); err != nil {
+			b.log.Error("note that the disk is full", "error", err)
+		}
+	}
 	b.log.Info("embedded broker stops", "address", addr)
-	return nil
+	return diskErr
 }
 
 // listen opens the configured address whatever kfake asks for: it only knows
@@ -207,10 +242,22 @@ func (b *Broker) dialer(addr string) func(context.Context, string, string) (net.
 }
 
 // brokerLogger hands the broker's warnings on; what it calls information is a
-// line for each request.
-type brokerLogger struct{ log *slog.Logger }
+// line for each request. It is also where the broker says that the disk is
+// full: it has no other word for that.
+type brokerLogger struct {
+	log  *slog.Logger
+	full chan<- struct{}
+}
 
 func (l brokerLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, syscall.ENOSPC) {
+			select {
+			case l.full <- struct{}{}:
+			default: // it is known
+			}
+		}
+	}
 	at := slog.LevelDebug
 	switch level {
 	case kfake.LogLevelError:

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 )
@@ -16,9 +15,25 @@ import (
 // when the process ends, however it ends; the file stays.
 const lockName = "ebbwatch.lock"
 
+// folderLock is a locked folder.
+type folderLock struct {
+	file *os.File
+	// wasFull says that the last broker on it ended because the disk was full.
+	wasFull bool
+}
+
+// fullMark takes the place of the process id in the lock's file: bytes that the
+// disk has already.
+const fullMark = "full\n"
+
+// markFull notes that the disk was full, for the next start.
+func (l *folderLock) markFull() error { return writeAt(l.file, fullMark) }
+
+func (l *folderLock) unlock() { _ = l.file.Close() }
+
 // lockFolder creates the folder with mode 0700, closes it to others if it
 // exists, and locks it.
-func lockFolder(folder string) (unlock func(), err error) {
+func lockFolder(folder string) (*folderLock, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, folderError(folder, err)
 	}
@@ -42,12 +57,14 @@ func lockFolder(folder string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("data folder %s: %w by %s", folder, ErrInUse, owner)
 	}
+	var was [len(fullMark)]byte
+	n, _ := f.ReadAt(was[:], 0)
 	// Who holds it, for the message above; the lock is the kernel's.
-	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
+	if err := errors.Join(f.Truncate(0), writeAt(f, fmt.Sprintf("%8d\n", os.Getpid()))); err != nil {
 		_ = f.Close()
 		return nil, folderError(folder, err)
 	}
-	return func() { _ = f.Close() }, nil
+	return &folderLock{f, string(was[:n]) == fullMark}, nil
 }
 
 func writeAt(f *os.File, s string) error {
