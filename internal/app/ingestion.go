@@ -75,6 +75,11 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
 		}
 	}
+	if len(cfg.Topics.Read) > 0 {
+		if out, err = withTopics(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
+			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
+		}
+	}
 	return prepared(room, common, out), nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/objects"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/topics"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,28 @@ func withObjects(room *Room, kind ingest.Kind, common *Common, cfg *ingest.Confi
 	files.Ready = func() error {
 		if !o.Ready() {
 			return errors.New("the group that reads objects was not joined yet")
+		}
+		return ready()
+	}
+	return files, nil
+}
+
+// withTopics puts the reader of topics that others write beside an ingest service.
+func withTopics(room *Room, kind ingest.Kind, common *Common, cfg *ingest.Config, opts []kgo.Opt, st *site.Site, s *ingest.Service, files Service) (Service, error) {
+	t, err := topics.New(kind, cfg, topics.World{
+		Kafka: stream.ProducerConfig{
+			Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts,
+		},
+		Site: st, Log: room.Log, Registerer: room.Metrics, Outside: s.Outside(),
+	})
+	if err != nil {
+		return Service{}, err
+	}
+	run, ready := files.Run, files.Ready
+	files.Run = func(ctx context.Context) error { return beside(ctx, t.Run, run) }
+	files.Ready = func() error {
+		if !t.Ready() {
+			return errors.New("the group that reads topics was not joined yet")
 		}
 		return ready()
 	}

@@ -46,7 +46,7 @@ func layer(path string) int {
 		{"schemas", "pkg/event", "pkg/operator"},
 		{"pkg/decode", "pkg/signal", "pkg/sketch", "pkg/window"},
 		{"pkg/site", "pkg/baseline"},
-		{"pkg/detect", "pkg/entity", "pkg/alert"},
+		{"pkg/detect", "pkg/entity", "pkg/alert", "pkg/survey"},
 		{"pkg/correlate"},
 		{"pkg/pipeline"},
 		{"internal"},

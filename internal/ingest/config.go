@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/config"
@@ -38,6 +39,32 @@ type Config struct {
 
 	Webhook Webhook `yaml:"webhook"`
 	S3      S3      `yaml:"s3"`
+	Topics  Topics  `yaml:"topics"`
+}
+
+// Topics are topics of the same cluster that others write (internal/ingest/topics).
+type Topics struct {
+	Read   []string `yaml:"read" help:"topics of the same cluster that others write and this service reads, such as zeek or falco"`
+	Format string   `yaml:"format" help:"what their records are: zeek, ecs, falco, vpcflow, resolver, cloudtrail or gcp; empty: what the service reads first of all"`
+	Name   string   `yaml:"name" help:"sensor name of their events; empty: the topic"`
+	Realm  string   `yaml:"realm" help:"address space of their events; empty: by the site file"`
+}
+
+func (t *Topics) validate(once bool, bad func(key, format string, args ...any)) {
+	if len(t.Read) == 0 {
+		return
+	}
+	if once {
+		bad("once", "does not go with topics.read: topics have no end")
+	}
+	for i, name := range t.Read {
+		if name == "" || strings.HasPrefix(name, "ebb.") {
+			bad(fmt.Sprintf("topics.read[%d]", i), "%q is no topic that others write", name)
+		}
+	}
+	if f, ok := input.Hint(t.Format); t.Format != "" && (!ok || !f.Lines()) {
+		bad("topics.format", "%q is not zeek, ecs, falco, vpcflow, resolver, cloudtrail or gcp", t.Format)
+	}
 }
 
 // Source is one sensor, or several in folders of their own.
@@ -91,7 +118,7 @@ func Default() Config {
 
 // Reads reports whether anything to read is configured.
 func (c *Config) Reads() bool {
-	return len(c.Sources) > 0 || len(c.Paths) > 0 || c.Webhook.Listen != "" || c.S3.Enabled()
+	return len(c.Sources) > 0 || len(c.Paths) > 0 || c.Webhook.Listen != "" || c.S3.Enabled() || len(c.Topics.Read) > 0
 }
 
 // Validate returns all problems, each with its key.
@@ -104,6 +131,7 @@ func (c *Config) Validate() error {
 		bad("sources", "is empty: nothing to read")
 	}
 	c.S3.validate(c.Once, bad)
+	c.Topics.validate(c.Once, bad)
 	seen := map[string]int{}
 	for i, s := range c.Sources {
 		key := fmt.Sprintf("sources[%d]", i)

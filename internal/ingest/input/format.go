@@ -35,6 +35,17 @@ func (f Format) String() string {
 // Readable reports whether this version has a decoder for the format.
 func (f Format) Readable() bool { return f != Unknown }
 
+// Lines reports whether the format can come record by record, as lines and
+// messages do.
+func (f Format) Lines() bool {
+	switch f {
+	case Unknown, Pcap, PcapNG, VPCFlowParquet:
+		return false
+	default:
+		return true
+	}
+}
+
 // hints are the names that a configuration may give for files whose content
 // does not tell what they are.
 var hints = map[string]Format{

@@ -211,6 +211,15 @@ func openWhole(x io.Reader, closing func() error, k Kind, o Options, at Position
 	}
 }
 
+// NewDecoder returns a decoder of records that come one by one; see Format.Lines.
+func NewDecoder(f Format, o Options) (decode.Lines, error) {
+	if !f.Lines() {
+		return nil, fmt.Errorf("%s does not come record by record", f)
+	}
+	o.normalise()
+	return lineDecoder(f, o)
+}
+
 func lineDecoder(f Format, o Options) (decode.Lines, error) {
 	switch f {
 	case VPCFlow:
