@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -186,7 +187,7 @@ func (s *series) cluster(ctx context.Context) (stop func(), err error) {
 		s.Nodes = 3
 	}
 	s.Node = func(ctx context.Context, verb string, n int) error {
-		out, err := exec.CommandContext(ctx, s.script, "node", verb, fmt.Sprint(n)).CombinedOutput() //nolint:gosec // as above
+		out, err := exec.CommandContext(ctx, s.script, "node", verb, strconv.Itoa(n)).CombinedOutput() //nolint:gosec // as above
 		if err != nil {
 			return fmt.Errorf("%s node %d: %w: %s", verb, n, err, out)
 		}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -253,7 +254,7 @@ func (r *run) begin(ctx context.Context) (files []string, err error) {
 		return nil, err
 	}
 	for n := range 2 {
-		slot := fmt.Sprint(n)
+		slot := strconv.Itoa(n)
 		r.service("ingest-flow", slot, "-paths", filepath.Dir(files[n]), "-name", "sensor-"+slot, "-commit_interval", interval.String(),
 			"-rescan_interval", "500ms", "-poll_interval", "200ms")
 		if n == 0 || !r.storm() {
@@ -268,7 +269,7 @@ func (r *run) begin(ctx context.Context) (files []string, err error) {
 // service starts an instance of a product.
 func (r *run) service(name, slot string, args ...string) *instance {
 	all := append([]string{
-		filepath.Join(r.cfg.Bin, name), "-kafka.brokers", strings.Join(r.brokers(), ","), "-kafka.embedded", fmt.Sprint(!r.cfg.Real),
+		filepath.Join(r.cfg.Bin, name), "-kafka.brokers", strings.Join(r.brokers(), ","), "-kafka.embedded", strconv.FormatBool(!r.cfg.Real),
 		"-kafka.instance", slot, "-admin.listen", "", "-site", r.site,
 	}, args...)
 	return r.start(name, name+"-"+slot, all...)
@@ -276,13 +277,13 @@ func (r *run) service(name, slot string, args ...string) *instance {
 
 func (r *run) tally(slot string) *instance {
 	return r.start(tallyService, tallyService+"-"+slot, r.cfg.Self, "tally", "-brokers", strings.Join(r.brokers(), ","),
-		"-embedded="+fmt.Sprint(!r.cfg.Real), "-slot", slot, "-cycle", cycle.String())
+		"-embedded="+strconv.FormatBool(!r.cfg.Real), "-slot", slot, "-cycle", cycle.String())
 }
 
 // generator starts the process that writes the input.
 func (r *run) generator(ctx context.Context, files []string) (*exec.Cmd, error) {
 	args := append([]string{
-		"generate", "-seed", fmt.Sprint(r.cfg.Seed), "-lines", fmt.Sprint(r.cfg.Outputs), "-rate", fmt.Sprint(r.cfg.Outputs / 5),
+		"generate", "-seed", strconv.FormatUint(r.cfg.Seed, 10), "-lines", strconv.Itoa(r.cfg.Outputs), "-rate", strconv.Itoa(r.cfg.Outputs/5),
 		"-start", time.Now().Add(-5 * hours * time.Hour).UTC().Format(time.RFC3339),
 	}, files...)
 	if stormy(r.cfg.Seed) {
