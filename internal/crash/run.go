@@ -283,7 +283,7 @@ func (r *run) tally(slot string) *instance {
 // generator starts the process that writes the input.
 func (r *run) generator(ctx context.Context, files []string) (*exec.Cmd, error) {
 	args := append([]string{
-		"generate", "-seed", strconv.FormatUint(r.cfg.Seed, 10), "-lines", strconv.Itoa(r.cfg.Outputs), "-rate", strconv.Itoa(r.cfg.Outputs/5),
+		"generate", "-seed", strconv.FormatUint(r.cfg.Seed, 10), "-lines", strconv.Itoa(r.cfg.Outputs), "-rate", strconv.Itoa(r.cfg.Outputs / 5),
 		"-start", time.Now().Add(-5 * hours * time.Hour).UTC().Format(time.RFC3339),
 	}, files...)
 	if stormy(r.cfg.Seed) {
