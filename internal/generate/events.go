@@ -69,6 +69,7 @@ func eventSchemas() map[string][]byte {
 		"properties": map[string]any{
 			"type": text, "name": text, "realm": text, "stream": text,
 			"low": map[string]any{"type": "integer"}, "records": count, "promise": map[string]any{"type": "boolean"},
+			"closed": map[string]any{"type": "boolean"}, "expired": map[string]any{"type": "boolean"},
 		},
 	}
 	out["mark"] = schema("mark", "Ebbwatch mark: how far the sources of an instance are", map[string]any{

@@ -94,13 +94,19 @@ func (s *Service) commit(ctx context.Context, now time.Time, reason string, mark
 // transaction.
 func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) error {
 	m := event.Mark{Instance: s.kind.Service + "/" + s.world.Kafka.Slot, Closing: closing}
-	s.marks.mark(&m, full)
-	raw, err := s.marks.append(nil)
-	if err != nil {
-		return fmt.Errorf("streams: %w", err)
+	if full && !s.adopted {
+		s.adopted = true
+		s.marks.adopt(s.feeds)
 	}
-	if err := s.book.put(ctx, "streams", stored{At: now.UnixMicro(), Streams: raw}); err != nil {
-		return err
+	listed := s.marks.mark(&m, full)
+	for _, sensor := range sensorsOf(listed) {
+		raw, err := s.marks.append(nil, sensor)
+		if err != nil {
+			return fmt.Errorf("streams: %w", err)
+		}
+		if err := s.book.put(ctx, "streams/"+sensor, stored{At: now.UnixMicro(), Streams: raw}); err != nil {
+			return err
+		}
 	}
 	value, err := m.Append(nil)
 	if err != nil {
@@ -118,6 +124,21 @@ func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) e
 	s.metrics.unmarked.Add(float64(s.marks.unmarked))
 	s.marks.unmarked = 0
 	return nil
+}
+
+// feeds are what a sensor's records come from.
+func (s *Service) feeds(sensor string) (list []feed) {
+	for _, set := range s.sets {
+		for _, g := range set.Groups() {
+			if g.Observer == sensor {
+				list = append(list, g)
+			}
+		}
+	}
+	if s.server != nil && s.cfg.Webhook.Name == sensor {
+		list = append(list, always{})
+	}
+	return list
 }
 
 // lag tells how far the newest event lies behind.

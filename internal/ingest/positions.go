@@ -25,8 +25,9 @@ const (
 )
 
 // stored is one record of ebb.positions.v1. Its key is
-// SERVICE/INSTANCE/WHAT: "file/SOURCE/KEY" has File, "streams" has Streams,
-// "ends" has Ends.
+// SERVICE/INSTANCE/WHAT: "file/SOURCE/KEY" has File, "streams/SENSOR" has
+// Streams ("streams" those of all sensors, of an earlier release), "ends" has
+// Ends.
 //
 // Of several records of one key the one with the highest At holds, whatever
 // its offset: the embedded broker compacts nothing, and what is rewritten
@@ -52,7 +53,7 @@ type book struct {
 }
 
 // load reads all positions of the instance.
-func (b *book) load(ctx context.Context) (files []stored, streams json.RawMessage, ends map[int32]int64, err error) {
+func (b *book) load(ctx context.Context) (files []stored, streams []json.RawMessage, ends map[int32]int64, err error) {
 	latest := map[string]stored{}
 	err = b.producer.ReadAll(ctx, topic.Positions, func(r *kgo.Record) error {
 		what, ours := strings.CutPrefix(string(r.Key), b.prefix)
@@ -82,8 +83,8 @@ func (b *book) load(ctx context.Context) (files []stored, streams json.RawMessag
 		switch {
 		case s.File != nil:
 			files = append(files, s)
-		case what == "streams":
-			streams = s.Streams
+		case s.Streams != nil:
+			streams = append(streams, s.Streams)
 		case what == "ends":
 			ends = s.Ends
 		}

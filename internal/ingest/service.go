@@ -61,6 +61,7 @@ type Service struct {
 	partitions int32
 	lastMark   time.Time
 	lastFull   time.Time
+	adopted    bool // streams of before the start have their feeds
 	lastScan   time.Time
 	lastPeek   time.Time
 	rescan     bool
@@ -210,8 +211,8 @@ func (s *Service) restore(ctx context.Context) (err error) {
 		}
 	}
 	now := time.Now()
-	if len(marks) > 0 {
-		if err := s.marks.load(marks, now); err != nil {
+	for _, m := range marks {
+		if err := s.marks.load(m, now); err != nil {
 			return err
 		}
 	}

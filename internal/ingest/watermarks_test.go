@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -76,7 +77,7 @@ func TestWatermarksSurviveARestart(t *testing.T) {
 	w.saw(seen(event.KindDNS, "zeek", "old", 1000), new(stock), 0, false, now.Add(-keepStreams-time.Hour).UnixMicro())
 	want := lows(w, true)
 	delete(want, "old dns")
-	stored, err := w.append(nil)
+	stored, err := w.append(nil, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,36 +96,8 @@ func TestWatermarksSurviveARestart(t *testing.T) {
 	}
 }
 
-// Every row of the table in lateness.go.
-func TestLateness(t *testing.T) {
+func TestLatenessOfASource(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
-		observer string
-		kind     event.Kind
-		webhook  bool
-		want     lateness
-	}{
-		{"zeek", event.KindConn, false, lateness{310 * time.Second, true}},
-		{"zeek", event.KindDNS, false, lateness{15 * time.Second, true}},
-		{"zeek-exfil", event.KindDNS, false, lateness{15 * time.Second, true}},
-		{"zeek", event.KindTLS, false, lateness{time.Minute, false}},
-		{"zeek", event.KindHTTP, false, lateness{time.Minute, false}},
-		{"zeek", event.KindTransfer, false, lateness{time.Minute, false}},
-		{"zeek", event.KindWeird, false, lateness{5 * time.Second, true}},
-		{"zeek", event.KindHealth, false, lateness{5 * time.Second, true}},
-		{"packet", event.KindConn, false, lateness{310 * time.Second, true}},
-		{"packet", event.KindICMP, false, lateness{15 * time.Second, true}},
-		{"vpcflow", event.KindFlow, false, lateness{15 * time.Minute, false}},
-		{"tgwflow", event.KindFlow, false, lateness{15 * time.Minute, false}},
-		{"falco", event.KindFile, false, lateness{time.Second, true}},
-		{"falco", event.KindFile, true, lateness{30 * time.Second, false}},
-		{"cloudtrail", event.KindObject, false, lateness{15 * time.Minute, false}},
-		{"other", event.KindObject, false, lateness{time.Minute, false}},
-	} {
-		if got := latenessOf(tc.observer, tc.kind, tc.webhook); got != tc.want {
-			t.Errorf("%s %s: %+v", tc.observer, tc.kind, got)
-		}
-	}
 	w := newWatermarks()
 	w.saw(seen(event.KindConn, "zeek", "a", 1000), new(stock), 20*time.Second, false, 1)
 	check(t, "a source may say otherwise", map[string]int64{"a conn": 980}, lows(w, false))
@@ -138,5 +111,94 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	if len(w.byID) != maxStreams || w.unmarked != 10 {
 		t.Errorf("%d streams, %d events unmarked", len(w.byID), w.unmarked)
+	}
+}
+
+// With thousands of streams a mark lists a few: each stream that changed within
+// fifteen marks, those that wait longest first, and in full ones the others too.
+func TestMarksListAFewOfMany(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	w := newWatermarks()
+	from := new(stock)
+	*from = true
+	read := func(at int64) {
+		for i := range n {
+			w.saw(seen(event.KindConn, "zeek", fmt.Sprintf("s%04d", i), at), from, 0, false, 1)
+		}
+	}
+	read(1000)
+	told := map[string]int64{}
+	for range listedShare {
+		var m event.Mark
+		if w.mark(&m, false); len(m.Sources) != n/listedShare || m.Full {
+			t.Fatalf("%d streams in a mark, full %v", len(m.Sources), m.Full)
+		}
+		for _, s := range m.Sources {
+			told[s.Name]++
+		}
+		read(1001) // what changes again does not go before the others
+	}
+	if len(told) != n {
+		t.Errorf("%d of %d streams were told of", len(told), n)
+	}
+	// Nothing changes any more: who begins to read learns of all of them.
+	for w.pending() {
+		w.mark(new(event.Mark), false)
+	}
+	told = map[string]int64{}
+	for range listedShare + 1 {
+		var m event.Mark
+		w.mark(&m, true)
+		for _, s := range m.Sources {
+			told[s.Name] = s.Low
+		}
+	}
+	if len(told) != n || told["s0042"] != (1001-310)*sec {
+		t.Errorf("full marks told of %d of %d streams, s0042 at %d", len(told), n, told["s0042"])
+	}
+}
+
+// After a restart a stream of which nothing comes follows its sensor all the
+// same, and one whose sensor is no longer read is closed: else they would hold
+// up everybody.
+func TestQuietStreamsAfterARestart(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(5000, 0)
+	w := newWatermarks()
+	from := new(stock)
+	w.saw(seen(event.KindConn, "zeek", "a", 1000), from, 0, false, now.UnixMicro())
+	w.saw(seen(event.KindMail, "zeek", "a", 900), from, 0, false, now.UnixMicro())
+	w.saw(seen(event.KindConn, "zeek", "gone", 950), from, 0, false, now.UnixMicro())
+	again := newWatermarks()
+	for _, sensor := range []string{"a", "gone"} {
+		stored, err := w.append(nil, sensor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.load(stored, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again.saw(seen(event.KindConn, "zeek", "a", 2000), from, 0, false, now.UnixMicro())
+	again.adopt(func(sensor string) []feed {
+		if sensor == "a" {
+			return []feed{from}
+		}
+		return nil
+	})
+	var m event.Mark
+	again.mark(&m, true)
+	var got []string
+	for _, s := range m.Sources {
+		got = append(got, fmt.Sprintf("%s %s %d %v", s.Name, s.Stream, s.Low/sec, s.Closed))
+	}
+	want := []string{"a conn 1690 false", "a mail 1935 false", "gone conn 0 true"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	again.mark(&m, true)
+	if len(m.Sources) != 2 {
+		t.Errorf("what was closed is told of again: %+v", m.Sources)
 	}
 }
