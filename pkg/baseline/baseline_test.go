@@ -476,7 +476,7 @@ func FuzzLoad(f *testing.F) {
 
 // sources makes n series, each with a full history and all its ceilings.
 func sources(n int) []*baseline.Series {
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's sums
+	rng := rand.New(rand.NewPCG(1, 2))
 	out := make([]*baseline.Series, n)
 	for i := range out {
 		s := new(baseline.Series)

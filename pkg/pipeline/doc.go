@@ -28,6 +28,7 @@ func Detectors() []detect.Detector {
 		identity.New(),
 		volume.NewExternalTransfer(),
 		volume.NewUploadRatio(),
+		volume.NewFanIn(),
 		dns.NewTunnel(),
 		dns.NewNotDNS(),
 		dns.NewEncrypted(),

@@ -136,14 +136,14 @@ func newMeter(d *metered) *meter { return &meter{d: d, next: detect.Never} }
 // Wants implements detect.Lazy: a meter begins with the first transfer
 // outwards. That an address was looked up is noted for the site, whoever asked.
 func (d *metered) Wants(e *event.Event, env *detect.Env) bool {
-	switch e.Kind {
-	case event.KindConn, event.KindFlow:
-		var t transfer
-		return measure(e, &t) && t.up > 0 && !env.Site.Aggregator(t.src, t.time)
-	case event.KindDNS:
+	if e.Kind == event.KindDNS {
 		d.lookUp(e, env)
 	}
-	return false
+	if e.Kind != event.KindConn && e.Kind != event.KindFlow {
+		return false
+	}
+	var t transfer
+	return measure(e, &t) && t.up > 0 && !env.Site.Aggregator(t.src, t.time)
 }
 
 // lookUp notes the addresses of an answer.
@@ -213,14 +213,14 @@ func (m *meter) learn(e *event.Event, env *detect.Env) {
 	if e.Kind != event.KindTLS || e.Network.Direction != event.Outbound || e.ID == "" {
 		return
 	}
-	print := e.TLS.JA4
-	if print == "" {
-		print = e.TLS.JA3
+	text := e.TLS.JA4
+	if text == "" {
+		text = e.TLS.JA3
 	}
-	if print == "" {
+	if text == "" {
 		return
 	}
-	h := xxhash.Sum64String(print) ^ 0x6a61
+	h := xxhash.Sum64String(text) ^ 0x6a61
 	m.d.shared.used(h, uint16(xxhash.Sum64String(env.Key)), baseline.HourOf(e.Time))
 	if len(m.hellos) == maxHellos {
 		m.hellos = slices.Delete(m.hellos, 0, 1)

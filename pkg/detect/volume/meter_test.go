@@ -344,7 +344,7 @@ func TestNewDestination(t *testing.T) {
 		}
 		return out
 	}
-	print := func(e *event.Event) { e.TLS.JA4 = "t13d0000_aaaa_bbbb" }
+	rare := func(e *event.Event) { e.TLS.JA4 = "t13d0000_aaaa_bbbb" }
 	for name, tc := range map[string]struct {
 		events []event.Event
 		want   []string
@@ -358,9 +358,9 @@ func TestNewDestination(t *testing.T) {
 		"others use it":  {append(append(veteran(), upload), others(3, minute)...), nil},
 		"it is old":      {append(append(veteran(), upload), both("o", -8*day, 100)), nil},
 		"too little":     {append(veteran(), both("x", hour, 20e6)), nil},
-		"a rare program": {append(veteran(), hello("x", hour-second, "a.example.com", print), upload), []string{"new-destination-upload! example.com new_destination_bytes"}},
+		"a rare program": {append(veteran(), hello("x", hour-second, "a.example.com", rare), upload), []string{"new-destination-upload! example.com new_destination_bytes"}},
 		"a rare program again": {
-			append(veteran(), upload, hello("x1", hour+minute, "b.example.net", print, to("192.0.2.1")), both("x1", hour+2*minute, 30e6, to("192.0.2.1"))),
+			append(veteran(), upload, hello("x1", hour+minute, "b.example.net", rare, to("192.0.2.1")), both("x1", hour+2*minute, 30e6, to("192.0.2.1"))),
 			[]string{
 				"new-destination-upload! 203.0.113.9 new_destination_bytes no_name",
 				"new-destination-upload! example.net new_destination_bytes rare_client_fingerprint",

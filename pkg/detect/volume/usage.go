@@ -151,9 +151,9 @@ func (u *usage) lookedUp(h uint64, hour int32) bool {
 
 // group returns the baseline of a role or subnet, nil where it is not known
 // and not to be made.
-func (u *usage) group(name string, make bool) *baseline.Group {
+func (u *usage) group(name string, wanted bool) *baseline.Group {
 	g := u.groups[name]
-	if g != nil || !make {
+	if g != nil || !wanted {
 		return g
 	}
 	if u.groups == nil {
