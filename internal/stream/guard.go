@@ -24,7 +24,7 @@ const guardEvery = 5 * time.Second
 // readTopics learns the partition counts and the ends of the outputs.
 func (e *Engine) readTopics(ctx context.Context) error {
 	names := e.topicNames()
-	details, err := e.adm.ListTopics(ctx, names...)
+	details, err := e.listTopics(ctx)
 	if err != nil {
 		return fmt.Errorf("list topics: %w", err)
 	}
@@ -61,6 +61,26 @@ func (e *Engine) readTopics(ctx context.Context) error {
 }
 
 var errNoTopic = errors.New("the topic does not exist")
+
+// listTopics lists the topics. One that was created a moment ago may not be
+// known to every broker yet: it is waited for a little.
+func (e *Engine) listTopics(ctx context.Context) (kadm.TopicDetails, error) {
+	for end := time.Now().Add(5 * time.Second); ; {
+		details, err := e.adm.ListTopics(ctx, e.topicNames()...)
+		missing := false
+		for _, d := range details {
+			missing = missing || errors.Is(d.Err, kerr.UnknownTopicOrPartition)
+		}
+		if err != nil || !missing || time.Now().After(end) {
+			return details, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
 
 // topicNames are all topics of the service.
 func (e *Engine) topicNames() []string {

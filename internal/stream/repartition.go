@@ -165,7 +165,7 @@ func (g *migration) checkStopped(ctx context.Context) error {
 // processed.
 func (g *migration) checkDrained() error {
 	for _, in := range g.archive.Inputs() {
-		if in.Partition < g.old[in.Topic] && in.Committed < in.End {
+		if in.Partition < g.old[in.Topic] && max(in.Committed, in.Start) < in.End {
 			return fmt.Errorf("%s/%d holds records that were not processed (%d of %d): stop what writes to it, let the service come to the end, stop it, and try again",
 				in.Topic, in.Partition, in.Committed, in.End)
 		}
@@ -207,13 +207,16 @@ func (g *migration) move(ctx context.Context, topic string) error {
 	olds := make([]*worker, oldCount)
 	for p := range oldCount {
 		g.tell(fmt.Sprintf("%s/%d: rebuilding its state", topic, p))
-		committed, _ := a.offsets.Lookup(topic, p)
-		r, err := a.Replica(ctx, topic, p, committed.At)
-		if err == nil && r.w.last == nil {
+		committed, ok := a.offsets.Lookup(topic, p)
+		began := ok && committed.At >= 0 // else nothing was ever there
+		r, err := a.Replica(ctx, topic, p, max(committed.At, 0))
+		switch {
+		case err == nil && began && r.w.last == nil:
 			err = fmt.Errorf("%w: %s/%d has no complete snapshot", ErrState, topic, p)
-		}
-		if err == nil {
+		case err == nil && began:
 			err = r.w.replayTo(ctx, committed.At)
+		case err == nil:
+			r.w.next = r.From
 		}
 		if err != nil {
 			return err
