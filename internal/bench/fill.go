@@ -74,7 +74,7 @@ func header(kind event.Kind) []kgo.RecordHeader {
 
 // write produces n records and, once a second of event time, the marks that an
 // ingest instance would write with them. It waits until all are stored.
-func (f *filler) write(ctx context.Context, l *load, n int64, make func(i int64) (key, value []byte), progress func(done float64)) error {
+func (f *filler) write(ctx context.Context, l *load, n int64, record func(i int64) (key, value []byte), progress func(done float64)) error {
 	flow, mark := header(event.KindFlow), header(event.KindMark)
 	second := l.ev.Time / 1_000_000
 	for i := range n {
@@ -87,7 +87,7 @@ func (f *filler) write(ctx context.Context, l *load, n int64, make func(i int64)
 			}
 			progress(float64(i) / float64(n))
 		}
-		key, value := make(i)
+		key, value := record(i)
 		if s := l.ev.Time / 1_000_000; s != second {
 			second = s
 			f.mark(ctx, l, mark)

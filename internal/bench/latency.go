@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -154,7 +155,7 @@ type chain struct {
 
 func (c *chain) start(ctx context.Context, phase string, slot int) error {
 	s := *c.spec
-	s.Phase, s.Slot = phase, fmt.Sprint(slot)
+	s.Phase, s.Slot = phase, strconv.Itoa(slot)
 	p, err := c.run.start(ctx, &s)
 	if err != nil {
 		return err

@@ -136,7 +136,12 @@ func (r *run) embed(ctx context.Context) (stop func(), err error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	r.brokers, r.embedded = []string{b.Addr()}, true
-	return func() { cancel(); <-ended }, nil
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.log.Warn("the embedded broker ended", "error", err)
+		}
+	}, nil
 }
 
 // prefix names the topics of one load; nothing of a site's own is like it.
