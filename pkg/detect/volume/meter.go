@@ -2,7 +2,6 @@ package volume
 
 import (
 	"cmp"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/baseline"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
 // Bounds of a meter.
@@ -331,119 +329,6 @@ func (m *meter) since(t *transfer, from *int64) bool {
 	return true
 }
 
-// spread adds what was sent to the panes of a gauge, in proportion to time,
-// as far as they are not over.
-func (m *meter) spread(at int, t *transfer, from int64, permitted bool) {
-	g := m.gauges[at]
-	from = min(from, t.time)
-	whole := t.time - from
-	first, last := tenOf(from), tenOf(t.time)
-	oldest := last - 2*hourTens
-	left := t.up
-	for p := last; p >= max(first, oldest, 0); p-- {
-		share := left
-		if p > first {
-			begin := timeOfTen(p)
-			share = min(left, mulDiv(t.up, uint64(min(t.time, begin+ten)-begin), uint64(whole)))
-		}
-		left -= share
-		c := g.pane(p)
-		if permitted {
-			c.permitted += share
-		} else {
-			c.up += share
-			c.largest = max(c.largest, share)
-		}
-		if p == last {
-			c.flows++
-			c.newest = max(c.newest, t.time)
-			if t.time-t.start >= 300*second {
-				c.long++
-			}
-		}
-	}
-}
-
-// mulDiv is a·b/c without overflow; the quotient is at most a where b ≤ c.
-func mulDiv(a, b, c uint64) uint64 {
-	if c == 0 || b >= c {
-		return a
-	}
-	hi, lo := bits.Mul64(a, b)
-	q, _ := bits.Div64(hi, lo, c)
-	return q
-}
-
-// pane returns the pane of a time, and makes it.
-func (g *gauge) pane(at int32) *pane10 {
-	i := len(g.panes)
-	for i > 0 && g.panes[i-1].at >= at {
-		i--
-	}
-	if i == len(g.panes) || g.panes[i].at != at {
-		g.panes = slices.Insert(g.panes, i, pane10{at: at})
-	}
-	return &g.panes[i]
-}
-
-// reach is the hour of a gauge that ends in a pane.
-type reach struct {
-	up, permitted, largest uint64
-	flows, long            uint32
-	from, to               int32 // first and last pane with data
-	newest                 int64
-}
-
-// hourTo sums the hour that ends with a pane.
-func (g *gauge) hourTo(at int32) (r reach) {
-	for i := range g.panes {
-		p := &g.panes[i]
-		if p.at > at || p.at <= at-hourTens {
-			continue
-		}
-		if r.flows == 0 && r.up == 0 && r.permitted == 0 {
-			r.from = p.at
-		}
-		r.to = p.at
-		r.up += p.up
-		r.permitted += p.permitted
-		r.largest = max(r.largest, p.largest)
-		r.flows, r.long = r.flows+p.flows, r.long+p.long
-		r.newest = max(r.newest, p.newest, timeOfTen(p.at))
-	}
-	return r
-}
-
-// all is no less than what is in any hour.
-func (g *gauge) all() (up, permitted uint64) {
-	for i := range g.panes {
-		up, permitted = up+g.panes[i].up, permitted+g.panes[i].permitted
-	}
-	return up, permitted
-}
-
-// busiest is the hour that ends within a clock hour and in which most was sent.
-func (g *gauge) busiest(hour int32) (best reach) {
-	for i := range g.panes {
-		if at := g.panes[i].at; at/hourTens == hour {
-			if r := g.hourTo(at); r.up > best.up || best.flows == 0 {
-				best = r
-			}
-		}
-	}
-	return best
-}
-
-// clock sums one hour of the clock.
-func (g *gauge) clock(hour int32) (up, permitted uint64) {
-	for i := range g.panes {
-		if p := &g.panes[i]; p.at/hourTens == hour {
-			up, permitted = up+p.up, permitted+p.permitted
-		}
-	}
-	return up, permitted
-}
-
 // arm makes sure that the hour of an event is closed.
 func (m *meter) arm(t int64) {
 	if hour := tenOf(t) / hourTens; hour > m.closed {
@@ -490,122 +375,6 @@ func (m *meter) Advance(env *detect.Env) {
 		m.closeHour(hour, env)
 	}
 	m.forget(at)
-}
-
-// oldestHour is the first hour that is still open.
-func (m *meter) oldestHour() (hour int32, ok bool) {
-	for _, g := range m.gauges {
-		for i := range g.panes {
-			if h := g.panes[i].at / hourTens; h > m.closed && (!ok || h < hour) {
-				hour, ok = h, true
-			}
-		}
-	}
-	return hour, ok
-}
-
-// closeHour puts an hour into the baselines and drops its panes. Hours are
-// closed in their order, so that what a limit is depends on nothing but the
-// events.
-func (m *meter) closeHour(hour int32, env *detect.Env) {
-	p := m.d.params(env, m.src, m.d.rules[ruleAnomaly], anFactor, anFloor, timeOfTen(hour*hourTens))
-	q := m.d.params(env, m.src, m.d.rules[ruleSanctioned], saFactor, saFloor, timeOfTen(hour*hourTens))
-	for i, k := range m.kinds {
-		var up, permitted uint64
-		for _, g := range m.gauges {
-			if int(g.kind) == i {
-				a, b := g.clock(hour)
-				up, permitted = max(up, a), max(permitted, b)
-			}
-		}
-		as := m.marked(hour, uint8(i))
-		if k.own == nil && (up >= notable || as != baseline.Plain) {
-			k.own = &baseline.Series{}
-			k.own.Begin(k.first)
-		}
-		if k.own != nil {
-			u, st := k.own.Put(hour, up, as, p)
-			m.drift(k, hour, &u, env)
-			if st == baseline.Plain && k.own.Mature(hour) && up >= notable {
-				m.d.shared.group(m.groupOf(k, env.Site), true).Add(xxhash.Sum64String(env.Key), hour, up)
-			}
-		}
-		if k.permitted == nil && permitted >= notable {
-			k.permitted = &baseline.Series{}
-			k.permitted.Begin(k.first)
-		}
-		if k.permitted != nil {
-			k.permitted.Put(hour, permitted, m.marked(hour, uint8(i)|permittedMark), q)
-		}
-		k.asked = 0
-	}
-	m.marks = slices.DeleteFunc(m.marks, func(x hourMark) bool { return x.hour <= hour })
-	m.closed = hour
-	for _, g := range m.gauges {
-		// The panes of an hour are wanted for the hours that end in the next.
-		n := 0
-		for n < len(g.panes) && g.panes[n].at/hourTens < hour {
-			n++
-		}
-		g.panes = slices.Delete(g.panes, 0, n)
-	}
-}
-
-// params are the limits of a baseline for the source.
-func (d *metered) params(env *detect.Env, src netip.Addr, rule *tuned, factor, floor int, at int64) baseline.Params {
-	l := rule.limits(env, site.Subject{Address: src}, at)
-	return baseline.Params{Factor: l[factor], Floor: uint64(max(0, l[floor]))}
-}
-
-// permittedMark in hourMark.kind says that it is about what is sanctioned.
-const permittedMark = 0x80
-
-// marked is what is known of an hour: that an alert spoke of it, or how that was
-// answered.
-func (m *meter) marked(hour int32, kind uint8) (as baseline.State) {
-	for _, x := range m.marks {
-		if x.hour != hour || x.kind != kind {
-			continue
-		}
-		if x.answer != baseline.Plain {
-			return x.answer
-		}
-		if x.alerted {
-			as = baseline.Quarantined
-		}
-	}
-	return as
-}
-
-// mark notes that an alert spoke of the hours of a finding.
-func (m *meter) mark(hour int32, kind uint8) {
-	for i := range m.marks {
-		if m.marks[i].hour == hour && m.marks[i].kind == kind {
-			m.marks[i].alerted = true
-			return
-		}
-	}
-	if len(m.marks) == maxMarks {
-		m.marks = slices.Delete(m.marks, 0, 1)
-	}
-	m.marks = append(m.marks, hourMark{hour: hour, kind: kind, alerted: true})
-}
-
-// groupOf names what a source is compared with while it has no history: its
-// role, else its subnet, by kind of observer.
-func (m *meter) groupOf(k *kind, s *site.Site) string {
-	if role := s.Role(m.src); role != "" {
-		return k.name + "|role " + role
-	}
-	n := 24
-	if m.src.Is6() {
-		n = 64
-	}
-	p, err := m.src.Prefix(n)
-	if err != nil {
-		return k.name
-	}
-	return k.name + "|" + p.String()
 }
 
 // forget drops what is over at a time.
