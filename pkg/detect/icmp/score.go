@@ -9,6 +9,7 @@ const (
 	signReplies sign = iota
 	signContents
 	signBytes
+	signLarge
 	signReused
 	signIDs
 	signTypes
@@ -28,6 +29,7 @@ var signs = [signCount]struct {
 	signReplies:  {"replies_not_mirrored", [4]uint8{0, 4}},
 	signContents: {"distinct_contents", [4]uint8{0, 2, 3}},
 	signBytes:    {"changing_bytes", [4]uint8{0, 1, 2, 3}},
+	signLarge:    {"large_contents", [4]uint8{0, 4}},
 	signReused:   {"reused_sequence", [4]uint8{0, 2}},
 	signIDs:      {"new_ids", [4]uint8{0, 1}},
 	signTypes:    {"unused_types", [4]uint8{0, 4}},
@@ -89,6 +91,9 @@ func (p *pair) judge(lim *limits, packets, fresh, final bool) (l levels) {
 				l[signBytes] = max(l[signBytes], uint8(level+1))
 			}
 		}
+		// A ping sends the same again, of whatever size: three that differ, of
+		// one length, are a message each.
+		set(signLarge, l[signLarge] > 0 || float64(contents) >= lim.large && float64(bytes) >= lim.largeBytes && float64(bytes) >= lim.meanBytes*float64(contents))
 		set(signReused, l[signReused] > 0 || float64(s.again) >= lim.reused)
 		set(signIDs, l[signIDs] > 0 || float64(s.fresh) >= lim.newIDs && 10*s.fresh >= 9*s.requests)
 	}
@@ -134,6 +139,8 @@ func (p *pair) list(l *levels, lim *limits) []signal.Point {
 			pt.Value, pt.Threshold = float64(contents), lim.contents[level-1]
 		case signBytes:
 			pt.Value, pt.Threshold = float64(bytes), lim.bytes[level-1]
+		case signLarge:
+			pt.Value, pt.Threshold = float64(bytes), lim.largeBytes
 		case signReused:
 			pt.Value, pt.Threshold = float64(max(p.side[out].again, p.side[in].again)), lim.reused
 		case signIDs:

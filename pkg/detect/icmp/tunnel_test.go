@@ -139,6 +139,16 @@ func TestSigns(t *testing.T) {
 				s.put(message{pause: 1, typ: 8, id: 7, seq: i, bytes: 1472, content: 1, stamped: uint64(i)})
 			}
 		}, ""},
+		"four large contents": {func(s *script) {
+			for i := range 4 {
+				s.ping(1, 7, i, 1024, uint64(10+i), 0, nil)
+			}
+		}, "changing_bytes 1, large_contents 4"},
+		"one content at three large lengths": {func(s *script) {
+			for i := range 30 {
+				s.ping(1, 7, i, 1000+i%3, 5, 0, nil)
+			}
+		}, ""},
 		"the same id and number for ever": {func(s *script) {
 			for range 30 {
 				s.ping(5, 1, 1, 56, 1, 0, nil)
@@ -217,7 +227,7 @@ func TestSigns(t *testing.T) {
 			for i := range 400 {
 				s.ping(1, 7, i, 100+i, uint64(i), 0, nil)
 			}
-		}, "changing_bytes 3, distinct_contents 3, rule_volume 0"},
+		}, "changing_bytes 3, distinct_contents 3, large_contents 4, rule_volume 0"},
 		"captures cut short": {func(s *script) {
 			for i := range 100 {
 				s.ping(1, 7, i, 1400, uint64(i), 0, func(m *message) { m.unhashed = true })
@@ -260,7 +270,7 @@ func TestSigns(t *testing.T) {
 			for i := range 100 {
 				s.put(message{pause: 1, typ: 3, code: 1, bytes: 500, content: uint64(i)})
 			}
-		}, "changing_bytes 3, distinct_contents 3"},
+		}, "changing_bytes 3, distinct_contents 3, large_contents 4"},
 		"errors about what the peer sends": {func(s *script) {
 			for i := range 100 {
 				s.put(message{pause: 1, typ: 3, code: 3, bytes: 500, content: uint64(i)})
