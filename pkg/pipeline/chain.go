@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -135,7 +136,28 @@ func CheckSite(data []byte) (*site.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return st, detect.CheckSite(st, Detectors(), correlate.Rules()...)
+	return st, errors.Join(detect.CheckSite(st, Detectors(), correlate.Rules()...), checkOverrides(st))
+}
+
+// wholeSite are the detectors whose thresholds hold for every subject: those
+// that judge a resolver or a pair of machines, and the rules that join what
+// several detectors said. Their modes and bounds can be overridden.
+func wholeSite() []string {
+	ids := []string{"dns-not-dns", "encrypted-dns"}
+	for _, rule := range correlate.Rules() {
+		ids = append(ids, rule.ID)
+	}
+	return ids
+}
+
+// checkOverrides refuses thresholds in an override that would do nothing.
+func checkOverrides(st *site.Site) (err error) {
+	for _, id := range wholeSite() {
+		if st.OverridesThresholds(id) {
+			err = errors.Join(err, fmt.Errorf("site file: detectors.%s.overrides: thresholds hold for every subject; set them in detectors.%s.thresholds", id, id))
+		}
+	}
+	return err
 }
 
 // Site returns the chain's site.

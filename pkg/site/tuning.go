@@ -3,6 +3,7 @@ package site
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -66,6 +67,12 @@ func (s *Site) ThresholdNames(id string) []string {
 		}
 	}
 	return out
+}
+
+// OverridesThresholds reports whether an override of a detector sets a named
+// threshold for what it matches.
+func (s *Site) OverridesThresholds(id string) bool {
+	return slices.ContainsFunc(s.tuning[id].Overrides, func(o Override) bool { return len(o.Thresholds) > 0 })
 }
 
 // Setting returns the mode and bounds of a detector for a subject, starting
