@@ -50,6 +50,7 @@ type Set struct {
 	bases     []int     // by detector: what its states lean on, −1 where nothing
 
 	sources [buckets]map[string]*source
+	once    [buckets]once
 	lru     lru
 	timers  map[string]*timerQueue // observer → timers; "" is all sources
 	marks   marks
@@ -205,6 +206,10 @@ func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Contex
 	}
 	b := int(xxhash.Sum64(r.Key) % buckets)
 	ctx.Touch(b)
+	if s.repeated(b, e, r) {
+		ctx.Count("events_repeated", e.Kind.String(), 1)
+		return
+	}
 	src := s.sources[b][string(r.Key)]
 	s.env = Env{Site: s.site, set: s, src: src, rec: r, ctx: ctx}
 	if src == nil {

@@ -18,7 +18,7 @@ func (s *Set) Buckets() int { return buckets }
 // AppendBucket implements operator.Operator. States are written under the
 // ids of their detectors, so a release with other detectors reads them.
 func (s *Set) AppendBucket(dst []byte, b int) []byte {
-	if len(s.sources[b]) == 0 {
+	if len(s.sources[b]) == 0 && s.once[b].empty() {
 		return dst
 	}
 	keys := make([]string, 0, len(s.sources[b]))
@@ -47,7 +47,10 @@ func (s *Set) AppendBucket(dst []byte, b int) []byte {
 			dst = operator.AppendString(dst, body)
 		}
 	}
-	return dst
+	if s.once[b].empty() {
+		return dst
+	}
+	return s.once[b].append(dst)
 }
 
 // LoadBucket implements operator.Operator.
@@ -55,6 +58,7 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 	for _, src := range s.sources[b] {
 		s.forget(src)
 	}
+	s.once[b] = once{}
 	if len(data) == 0 {
 		return nil
 	}
@@ -88,6 +92,9 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 		for i := range src.held {
 			s.arm(src, &src.held[i])
 		}
+	}
+	if r.Len() > 0 { // the release before did not write it
+		return s.once[b].load(r)
 	}
 	return r.Err()
 }
