@@ -63,13 +63,18 @@ func TestSiteFileChangesWhileServicesRun(t *testing.T) {
 	writeFile(t, path, []byte("resolvers: [10.53.0.53]\ndetectors: {dns-tunel: {mode: off}}\n"))
 	for service, p := range s.running {
 		eventually(t, service+" to refuse it", func() bool { return strings.Contains(s.page(service), "ebbwatch_site_refused 1") })
-		if log := p.log(); strings.Count(log, "the changed site file is refused") != 1 || !strings.Contains(log, "dns-tunel") {
-			t.Errorf("%s does not say once that it refuses the file", service)
-		}
+		// What a process writes arrives a moment after its gauge.
+		eventually(t, service+" to say so", func() bool { return strings.Contains(p.log(), "the changed site file is refused") })
 	}
 	feed(lines[few : few+10])
 	if n := tunnels(t, s); n != 0 {
 		t.Errorf("%d signals after the refused file", n)
+	}
+
+	for service, p := range s.running {
+		if log := p.log(); strings.Count(log, "the changed site file is refused") != 1 || !strings.Contains(log, "dns-tunel") {
+			t.Errorf("%s does not say once what is wrong with the file:\n%s", service, log)
+		}
 	}
 
 	// A valid one holds from the next records on, without a restart.
