@@ -23,6 +23,7 @@ type Everything struct {
 	Packet     ingest.Config `yaml:"packet"`
 	Falco      ingest.Config `yaml:"falco"`
 	CloudTrail ingest.Config `yaml:"cloudtrail"`
+	GCP        ingest.Config `yaml:"gcp"`
 
 	Domain   string        `yaml:"domain" help:"correlation domain: the key of all signals"`
 	MaxKeys  int           `yaml:"max_keys" help:"addresses, hosts or principals kept per partition"`
@@ -41,7 +42,7 @@ func DefaultEverything() *Everything {
 	d := DefaultDetection()
 	c := &Everything{
 		Common: DefaultCommon("127.0.0.1:9600"), Broker: Broker{Listen: "127.0.0.1:9092"},
-		Zeek: ingest.Default(), Flow: ingest.Default(), Packet: ingest.Default(), Falco: ingest.Default(), CloudTrail: ingest.Default(),
+		Zeek: ingest.Default(), Flow: ingest.Default(), Packet: ingest.Default(), Falco: ingest.Default(), CloudTrail: ingest.Default(), GCP: ingest.Default(),
 		Domain: d.Domain, MaxKeys: d.MaxKeys, Commit: d.Commit, Snapshot: d.Snapshot,
 	}
 	c.Kafka.Brokers = nil
@@ -52,7 +53,7 @@ func DefaultEverything() *Everything {
 func (c *Everything) sources() map[string]*ingest.Config {
 	out := map[string]*ingest.Config{}
 	for name, cfg := range map[string]*ingest.Config{
-		"ingest-zeek": &c.Zeek, "ingest-flow": &c.Flow, "ingest-packet": &c.Packet, "ingest-falco": &c.Falco, "ingest-cloudtrail": &c.CloudTrail,
+		"ingest-zeek": &c.Zeek, "ingest-flow": &c.Flow, "ingest-packet": &c.Packet, "ingest-falco": &c.Falco, "ingest-cloudtrail": &c.CloudTrail, "ingest-gcp": &c.GCP,
 	} {
 		if cfg.Reads() {
 			out[name] = cfg
@@ -70,9 +71,9 @@ func (c *Everything) Validate() error {
 	errs := []error{common.Validate()}
 	sources := c.sources()
 	if len(sources) == 0 {
-		errs = append(errs, errors.New("zeek, flow, packet, falco, cloudtrail: no source is configured: nothing to read"))
+		errs = append(errs, errors.New("zeek, flow, packet, falco, cloudtrail, gcp: no source is configured: nothing to read"))
 	}
-	for _, name := range []string{"zeek", "flow", "packet", "falco", "cloudtrail"} {
+	for _, name := range []string{"zeek", "flow", "packet", "falco", "cloudtrail", "gcp"} {
 		cfg, ok := sources["ingest-"+name]
 		if !ok {
 			continue
@@ -85,7 +86,7 @@ func (c *Everything) Validate() error {
 }
 
 // order of the ingest services within a process.
-var order = []string{"ingest-zeek", "ingest-flow", "ingest-packet", "ingest-falco", "ingest-cloudtrail"}
+var order = []string{"ingest-zeek", "ingest-flow", "ingest-packet", "ingest-falco", "ingest-cloudtrail", "ingest-gcp"}
 
 // RunEverything runs all configured services until ctx ends, on the embedded
 // broker where no other is named. started is told the broker's address and

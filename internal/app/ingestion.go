@@ -20,7 +20,7 @@ type Ingestion struct {
 
 // adminPorts are the default ports of the ingest services' admin endpoints.
 var adminPorts = map[string]int{
-	"ingest-zeek": 9601, "ingest-flow": 9602, "ingest-falco": 9603, "ingest-cloudtrail": 9604, "ingest-packet": 9605,
+	"ingest-zeek": 9601, "ingest-flow": 9602, "ingest-falco": 9603, "ingest-cloudtrail": 9604, "ingest-packet": 9605, "ingest-gcp": 9606,
 }
 
 // DefaultIngestion are the defaults of an ingest service.
@@ -103,6 +103,7 @@ func Configurations() []Configuration {
 		{"ingest-packet", "Reads packet captures", DefaultIngestion("ingest-packet")},
 		{"ingest-falco", "Receives and reads Falco alerts", DefaultIngestion("ingest-falco")},
 		{"ingest-cloudtrail", "Reads CloudTrail files", DefaultIngestion("ingest-cloudtrail")},
+		{"ingest-gcp", "Reads logs of Google Cloud", DefaultIngestion("ingest-gcp")},
 		{"detect", "Judges events and writes signals", DefaultDetection()},
 		{"correlate", "Joins signals of one entity into alerts", DefaultCorrelation()},
 		{"ebbwatch run", "All services in one process", DefaultEverything()},

@@ -65,12 +65,16 @@ func TestMetricsEqualTheTopics(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "flow", "flow.log"), fmt.Appendf(nil,
 		"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n"+
 			"2 111122223333 eni-1 10.20.9.9 203.0.113.9 40000 443 6 10 4000 %d %d ACCEPT OK\n", time.Now().Unix()-700, time.Now().Unix()-640))
+	end := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	writeFile(t, filepath.Join(dir, "gcp", "flows.json"), fmt.Appendf(nil,
+		`{"insertId":"a","logName":"projects/p/logs/compute.googleapis.com%%2Fvpc_flows","timestamp":%q,"jsonPayload":{"connection":{"src_ip":"10.20.9.8","dest_ip":"203.0.113.8",`+
+			`"src_port":40000,"dest_port":443,"protocol":6},"bytes_sent":"4000","packets_sent":"10","start_time":%q,"end_time":%q,"reporter":"SRC"}}`+"\n", end, end, end))
 	writeFile(t, filepath.Join(dir, "zeek", "exf_https_slow", "capture_loss.log"), fmt.Appendf(nil,
 		`{"_path":"capture_loss","ts":%d.0,"ts_delta":900.0,"peer":"worker-1","gaps":125,"acks":1000,"percent_lost":12.5}`+"\n", time.Now().Unix()))
 	writeFile(t, filepath.Join(dir, "site.yaml"), []byte(metricsSite))
 
 	ingests := map[string]string{
-		"ingest-zeek": "zeek", "ingest-packet": "packet", "ingest-falco": "falco", "ingest-cloudtrail": "cloudtrail", "ingest-flow": "flow",
+		"ingest-zeek": "zeek", "ingest-packet": "packet", "ingest-falco": "falco", "ingest-cloudtrail": "cloudtrail", "ingest-flow": "flow", "ingest-gcp": "gcp",
 	}
 	site := []string{"-site", filepath.Join(dir, "site.yaml")}
 	services := map[string][]string{"detect": site, "correlate": site}
@@ -127,7 +131,7 @@ func checkStages(t *testing.T, s *system) {
 	t.Helper()
 	for service, stage := range map[string]string{
 		"ingest-zeek": "zeek_ingestion", "ingest-falco": "falco_ingestion", "ingest-packet": "packet_ingestion", "ingest-flow": "flow_ingestion",
-		"ingest-cloudtrail": "cloudtrail_ingestion", "detect": "detect", "correlate": "correlate",
+		"ingest-cloudtrail": "cloudtrail_ingestion", "ingest-gcp": "gcp_ingestion", "detect": "detect", "correlate": "correlate",
 	} {
 		eventually(t, "the lag of "+stage, func() bool {
 			_, ok := seriesOf(t, s.page(service))["exfil_detection_pipeline_lag_seconds"]["stage="+stage]

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest/tail"
@@ -60,13 +61,14 @@ func (s *Service) commit(ctx context.Context, now time.Time, reason string, mark
 		}
 	}
 	if s.txn.embedded {
-		// A closing commit leaves nothing half done behind it.
-		ends := stored{At: at, Ends: s.txn.ends}
-		if closing {
-			ends.Ends = nil
-		}
-		if err := s.book.put(ctx, "ends", ends); err != nil {
-			return err
+		for i, name := range s.kind.Topics {
+			ends := stored{At: at, Ends: s.txn.ends[name]}
+			if closing {
+				ends.Ends = nil // it leaves nothing half done behind it
+			}
+			if err := s.book.put(ctx, endsKey(i, name), ends); err != nil {
+				return err
+			}
 		}
 	}
 	if mark {
@@ -91,7 +93,7 @@ func (s *Service) commit(ctx context.Context, now time.Time, reason string, mark
 }
 
 // mark writes the mark to every partition, as the last records of the
-// transaction.
+// transaction. Each topic is told of the streams that it has.
 func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) error {
 	m := event.Mark{Instance: s.kind.Service + "/" + s.world.Kafka.Slot, Closing: closing}
 	if full && !s.adopted {
@@ -108,14 +110,22 @@ func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) e
 			return err
 		}
 	}
-	value, err := m.Append(nil)
-	if err != nil {
-		return fmt.Errorf("mark: %w", err)
-	}
-	for p := range s.partitions {
-		s.txn.produce(ctx, stream.Record{
-			Topic: s.kind.Topic, Partition: p, Kind: event.KindMark.String(), V: event.Version, Key: []byte(m.Instance), Value: value,
-		})
+	all := m.Sources
+	for i, name := range s.kind.Topics {
+		if len(s.kind.Topics) > 1 {
+			m.Sources = slices.DeleteFunc(slices.Clone(all), func(src event.SourceMark) bool {
+				return s.kind.TopicOf(event.ParseKind(src.Stream)) != name
+			})
+		}
+		value, err := m.Append(nil)
+		if err != nil {
+			return fmt.Errorf("mark: %w", err)
+		}
+		for p := range s.partitions[i] {
+			s.txn.produce(ctx, stream.Record{
+				Topic: name, Partition: p, Kind: event.KindMark.String(), V: event.Version, Key: []byte(m.Instance), Value: value,
+			})
+		}
 	}
 	s.lastMark = now
 	if full {

@@ -78,7 +78,7 @@ type Source struct {
 	// and sensor.
 	Realm string `yaml:"realm"`
 	// Format is what files hold whose content does not tell: zeek, vpcflow,
-	// resolver, falco, cloudtrail or pcap.
+	// resolver, falco, cloudtrail, gcp, ecs or pcap.
 	Format string `yaml:"format"`
 	// Columns are those of flow log lines without a header, as in the AWS
 	// API: ${version} ${account-id} …
@@ -151,7 +151,7 @@ func (c *Config) Validate() error {
 		}
 		seen[s.id()] = i
 		if _, ok := input.Hint(s.Format); s.Format != "" && !ok {
-			bad(key+".format", "%q is not zeek, vpcflow, resolver, falco, cloudtrail or pcap", s.Format)
+			bad(key+".format", "%q is not zeek, vpcflow, resolver, falco, cloudtrail, gcp, ecs or pcap", s.Format)
 		}
 		if s.Columns != "" {
 			if _, err := vpcflow.NewFormat(s.Columns); err != nil {

@@ -1,6 +1,6 @@
 // Package ingest is everything between bytes in the world and events on
-// topics: the services ingest-zeek, ingest-flow, ingest-packet, ingest-falco
-// and ingest-cloudtrail, and the reading side of a hunt.
+// topics: the services ingest-zeek, ingest-flow, ingest-gcp, ingest-packet,
+// ingest-falco and ingest-cloudtrail, and the reading side of a hunt.
 //
 //	files ─ tail ─┐
 //	              ├─ input: recognise, decompress, decode ─ complete ─ transaction
@@ -11,8 +11,9 @@
 //   - Events, dead letters, the positions that they bring their sources to, and
 //     the mark that speaks of them are one transaction (DESIGN §2, "Ingest
 //     once"). After a restart reading goes on at the committed positions.
-//   - A mark is the last record of its transaction in every partition of the
-//     topic. What it promises is told in lateness.go.
+//   - A mark is the last record of its transaction in every partition of each
+//     topic that the service writes to, and speaks of the streams that are there.
+//     What it promises is told in lateness.go.
 //   - Every record is an event, ignored or dead, and counted once. An internal
 //     transfer of MirrorBytes or more is written a second time for its peer.
 //   - Memory is bounded: one transaction, one file's window for each file that

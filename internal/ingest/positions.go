@@ -27,7 +27,7 @@ const (
 // stored is one record of ebb.positions.v1. Its key is
 // SERVICE/INSTANCE/WHAT: "file/SOURCE/KEY" has File, "streams/SENSOR" has
 // Streams ("streams" those of all sensors, of an earlier release), "ends" has
-// Ends.
+// the Ends of the service's first topic, "ends/TOPIC" those of another.
 //
 // Of several records of one key the one with the highest At holds, whatever
 // its offset: the embedded broker compacts nothing, and what is rewritten
@@ -39,8 +39,7 @@ type stored struct {
 	Source  string          `json:"source,omitempty"`
 	File    json.RawMessage `json:"file,omitempty"`
 	Streams json.RawMessage `json:"streams,omitempty"`
-	// Ends are the ends of the partitions of the service's topic as its
-	// transaction began.
+	// Ends are the ends of the partitions of a topic as the transaction began.
 	Ends map[int32]int64 `json:"ends,omitempty"`
 }
 
@@ -53,7 +52,8 @@ type book struct {
 }
 
 // load reads all positions of the instance.
-func (b *book) load(ctx context.Context) (files []stored, streams []json.RawMessage, ends map[int32]int64, err error) {
+func (b *book) load(ctx context.Context) (files []stored, streams []json.RawMessage, ends map[string]map[int32]int64, err error) {
+	ends = map[string]map[int32]int64{}
 	latest := map[string]stored{}
 	err = b.producer.ReadAll(ctx, topic.Positions, func(r *kgo.Record) error {
 		what, ours := strings.CutPrefix(string(r.Key), b.prefix)
@@ -85,8 +85,8 @@ func (b *book) load(ctx context.Context) (files []stored, streams []json.RawMess
 			files = append(files, s)
 		case s.Streams != nil:
 			streams = append(streams, s.Streams)
-		case what == "ends":
-			ends = s.Ends
+		case s.Ends != nil:
+			ends[what] = s.Ends
 		}
 	}
 	return files, streams, ends, nil
@@ -108,6 +108,14 @@ func (b *book) write(ctx context.Context, what string, value []byte) {
 	b.producer.Produce(ctx, stream.Record{
 		Topic: topic.Positions, Partition: stream.ByKey, Kind: kindPosition, V: positionVersion, Key: []byte(b.prefix + what), Value: value,
 	})
+}
+
+// endsKey is where the ends of the i-th topic of the service stand.
+func endsKey(i int, name string) string {
+	if i == 0 {
+		return "ends"
+	}
+	return "ends/" + name
 }
 
 func fileKey(source, key string) string { return "file/" + source + "/" + key }
@@ -198,9 +206,8 @@ func recordHash(key, value []byte) uint64 {
 	return d.Sum64()
 }
 
-// findPublished reads the end of the service's topic.
-func (b *book) findPublished(ctx context.Context, name string, ends map[int32]int64) (published, error) {
-	found := published{}
+// findPublished reads the end of a topic into found.
+func (b *book) findPublished(ctx context.Context, name string, ends map[int32]int64, found published) error {
 	err := b.producer.ReadFrom(ctx, name, ends, func(r *kgo.Record) error {
 		if !r.Attrs.IsControl() {
 			found[recordHash(r.Key, r.Value)]++
@@ -208,9 +215,9 @@ func (b *book) findPublished(ctx context.Context, name string, ends map[int32]in
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the end of %s: %w", name, err)
+		return fmt.Errorf("read the end of %s: %w", name, err)
 	}
-	return found, nil
+	return nil
 }
 
 // take reports whether a record was published already.

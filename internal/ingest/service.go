@@ -58,7 +58,7 @@ type Service struct {
 	picker  tail.Picker
 	watch   *tail.Watch
 
-	partitions int32
+	partitions []int32 // of each of the topics
 	lastMark   time.Time
 	lastFull   time.Time
 	adopted    bool // streams of before the start have their feeds
@@ -186,8 +186,12 @@ func (s *Service) start(ctx context.Context) (err error) {
 
 // restore reads the positions and makes the sets of files of them.
 func (s *Service) restore(ctx context.Context) (err error) {
-	if s.partitions, err = s.producer.Partitions(ctx, s.kind.Topic); err != nil {
-		return err
+	for _, name := range s.kind.Topics {
+		n, err := s.producer.Partitions(ctx, name)
+		if err != nil {
+			return err
+		}
+		s.partitions = append(s.partitions, n)
 	}
 	embedded := s.world.Kafka.Embedded
 	s.book = &book{producer: s.producer, prefix: s.kind.Service + "/" + s.world.Kafka.Slot + "/"}
@@ -199,9 +203,12 @@ func (s *Service) restore(ctx context.Context) (err error) {
 		producer: s.producer, kind: s.kind, site: s.world.Site, embedded: embedded, metrics: s.metrics, marks: s.marks, loss: s.world.Loss,
 	}
 	if embedded {
-		if len(ends) > 0 {
-			if s.txn.sent, err = s.book.findPublished(ctx, s.kind.Topic, ends); err != nil {
-				return err
+		s.txn.sent = published{}
+		for i, name := range s.kind.Topics {
+			if from := ends[endsKey(i, name)]; len(from) > 0 {
+				if err := s.book.findPublished(ctx, name, from, s.txn.sent); err != nil {
+					return err
+				}
 			}
 		}
 		if s.book.written > 2*len(files)+1000 {

@@ -44,9 +44,9 @@ type transaction struct {
 	open  bool
 	began time.Time
 	bytes int
-	now   time.Time // of the turn at hand
-	ends  map[int32]int64
-	err   error // of Begin; the service ends with it
+	now   time.Time                  // of the turn at hand
+	ends  map[string]map[int32]int64 // of the service's topics, as it began; on the embedded broker
+	err   error                      // of Begin; the service ends with it
 
 	place  site.Placement
 	value  []byte
@@ -59,8 +59,11 @@ func (t *transaction) begin(ctx context.Context) bool {
 		return t.err == nil
 	}
 	if t.embedded {
-		if t.ends, t.err = t.producer.Ends(ctx, t.kind.Topic); t.err != nil {
-			return false
+		t.ends = map[string]map[int32]int64{}
+		for _, name := range t.kind.Topics {
+			if t.ends[name], t.err = t.producer.Ends(ctx, name); t.err != nil {
+				return false
+			}
 		}
 	}
 	if t.err = t.producer.Begin(); t.err != nil {
@@ -131,7 +134,7 @@ func (s *sink) write(e *event.Event, key []byte) bool {
 		s.metrics.suppressed.Inc()
 		return true
 	}
-	s.produce(s.ctx, stream.Record{Topic: s.kind.Topic, Partition: stream.ByKey, Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
+	s.produce(s.ctx, stream.Record{Topic: s.kind.TopicOf(e.Kind), Partition: stream.ByKey, Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
 	return true
 }
 

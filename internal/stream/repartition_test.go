@@ -138,9 +138,7 @@ func TestRepartition(t *testing.T) {
 func (w *world) repartitionOracle(counts []int32, per int) map[string][]string {
 	w.t.Helper()
 	var all []*kgo.Record
-	for _, r := range w.readAll("in") {
-		all = append(all, r)
-	}
+	all = append(all, w.readAll("in")...)
 	// A record's number is its rank among those of its time: the partitions
 	// hold the rounds one after the other.
 	byRound := make([][]*kgo.Record, len(counts))

@@ -22,6 +22,7 @@ const (
 	StageFalco      = "falco_ingestion"
 	StageCloudTrail = "cloudtrail_ingestion"
 	StagePacket     = "packet_ingestion"
+	StageGCP        = "gcp_ingestion"
 	StageDetect     = "detect"
 	StageCorrelate  = "correlate"
 )

@@ -78,6 +78,7 @@ func Table() []Topic {
 		State("correlate", Signals),
 		State("ingest-flow", Objects),
 		State("ingest-cloudtrail", Objects),
+		State("ingest-gcp", Objects),
 	)
 }
 

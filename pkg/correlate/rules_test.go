@@ -708,8 +708,11 @@ func TestCompletenessOfVanishedSources(t *testing.T) {
 	t.Parallel()
 	r := run(t)
 	m := event.Mark{Instance: "detect/ebb.network.v1/0", Full: true, Sources: []event.SourceMark{
-		{Type: "falco", Low: t0 - 9*minute, Expired: true}, {Type: "packet", Low: t0 - 3*minute}, {Type: "packet", Low: t0 - 8*minute, Expired: true},
-		{Type: "vpcflow", Low: t0 - 2*minute}, {Type: "zeek", Low: math.MaxInt64},
+		{Type: "falco", Low: t0 - 9*minute, Expired: true},
+		{Type: "packet", Low: t0 - 3*minute},
+		{Type: "packet", Low: t0 - 8*minute, Expired: true},
+		{Type: "vpcflow", Low: t0 - 2*minute},
+		{Type: "zeek", Low: math.MaxInt64},
 	}}
 	value, err := m.Append(nil)
 	if err != nil {

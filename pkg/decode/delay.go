@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -97,10 +98,5 @@ func DelayOf(observer string, k event.Kind, pushed bool) Delay {
 // holds is slices.Contains, and true of an empty list. A hunt asks for every
 // event.
 func holds[T comparable](list []T, x T) bool {
-	for i := range list {
-		if list[i] == x {
-			return true
-		}
-	}
-	return len(list) == 0
+	return len(list) == 0 || slices.Contains(list, x)
 }

@@ -63,8 +63,8 @@ func (h *Hours[T]) find(subject string) *Hour[T] {
 		return nil
 	}
 	hash := subjectHash(subject)
-	for i := len(h.hashes) - 1; i >= 0; i-- {
-		if h.hashes[i] == hash && h.byEnd[i].Subject == subject {
+	for i, have := range slices.Backward(h.hashes) {
+		if have == hash && h.byEnd[i].Subject == subject {
 			return h.byEnd[i]
 		}
 	}

@@ -79,12 +79,12 @@ func (p *plain) low(observer string, k event.Kind) int64 {
 			kind = s.kind
 		}
 	}
-	low, any, heard, live := Never, false, false, false
+	low, some, heard, live := Never, false, false, false
 	for _, s := range p.streams {
 		if s.observer != observer {
 			continue
 		}
-		any = true
+		some = true
 		live = live || s.state == streamLive
 		if k != event.KindUnknown && s.kind != kind {
 			continue
@@ -94,7 +94,7 @@ func (p *plain) low(observer string, k event.Kind) int64 {
 			low = min(low, s.low)
 		}
 	}
-	if !any || !heard && live {
+	if !some || !heard && live {
 		return 0
 	}
 	return low

@@ -490,8 +490,10 @@ func TestMarkToTheCorrelator(t *testing.T) {
 	// vanished and hold nobody up.
 	want := []event.SourceMark{
 		{Type: "zeek", Low: 40 * second, Records: 3},
-		{Type: "zeek", Low: 90 * second, Records: 1}, {Type: "zeek", Low: 40 * second, Records: 3, Expired: true},
-		{Type: "zeek", Low: detect.Never, Records: 1}, {Type: "zeek", Low: 40 * second, Records: 3, Expired: true},
+		{Type: "zeek", Low: 90 * second, Records: 1},
+		{Type: "zeek", Low: 40 * second, Records: 3, Expired: true},
+		{Type: "zeek", Low: detect.Never, Records: 1},
+		{Type: "zeek", Low: 40 * second, Records: 3, Expired: true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

@@ -203,7 +203,7 @@ func (b *bench) drain() {
 func (b *bench) events() (ids []string) {
 	b.t.Helper()
 	for _, o := range b.fake.outs {
-		if o.Topic == b.op.kind.Topic {
+		if b.op.kind.Writes(o.Topic) {
 			var e event.Event
 			if err := event.Decode(o.Value, &e); err != nil {
 				b.t.Fatal(err)

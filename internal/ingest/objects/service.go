@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -68,7 +69,7 @@ func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
 	var err error
 	s.engine, err = stream.New(stream.Config{
 		Service: kind.Service, Slot: w.Kafka.Slot, Brokers: w.Kafka.Brokers, Embedded: w.Kafka.Embedded, Options: w.Kafka.Options,
-		Inputs: []string{topic.Objects}, Outputs: []string{kind.Topic, topic.Objects}, Feedback: true, PollRecords: 2,
+		Inputs: []string{topic.Objects}, Outputs: append(slices.Clone(kind.Topics), topic.Objects), Feedback: true, PollRecords: 2,
 		CommitInterval: commit, SnapshotCycle: cfg.S3.SnapshotCycle, OnCommitted: s.committed,
 	}, s.operator, w.Log, reg)
 	if err != nil {
@@ -88,7 +89,7 @@ func (s *Service) operator(int32) (operator.Operator, error) {
 func (s *Service) committed(outs []operator.Output) {
 	var e event.Event
 	for _, o := range outs {
-		if o.Topic != s.kind.Topic || event.Decode(o.Value, &e) != nil || e.Role == event.RoleMirror {
+		if !s.kind.Writes(o.Topic) || event.Decode(o.Value, &e) != nil || e.Role == event.RoleMirror {
 			continue
 		}
 		s.world.Outside.Committed(&e)

@@ -78,7 +78,7 @@ func (s *sink) write(e *event.Event, key []byte) bool {
 		return false
 	}
 	s.out += len(value)
-	s.c.Emit(operator.Output{Topic: s.o.kind.Topic, Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
+	s.c.Emit(operator.Output{Topic: s.o.kind.TopicOf(e.Kind), Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
 	return true
 }
 

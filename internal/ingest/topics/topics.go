@@ -72,7 +72,7 @@ func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
 	var err error
 	s.engine, err = stream.New(stream.Config{
 		Service: s.name(), Slot: w.Kafka.Slot, Brokers: w.Kafka.Brokers, Embedded: w.Kafka.Embedded, Options: w.Kafka.Options,
-		Inputs: cfg.Topics.Read, Outputs: []string{kind.Topic}, CommitInterval: commit, OnCommitted: s.committed,
+		Inputs: cfg.Topics.Read, Outputs: kind.Topics, CommitInterval: commit, OnCommitted: s.committed,
 	}, s.operator, w.Log, w.Registerer)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (s *Service) name() string { return s.kind.Service + "-topics" }
 func (s *Service) committed(outs []operator.Output) {
 	var e event.Event
 	for _, o := range outs {
-		if o.Topic == s.kind.Topic && event.Decode(o.Value, &e) == nil && e.Role != event.RoleMirror {
+		if s.kind.Writes(o.Topic) && event.Decode(o.Value, &e) == nil && e.Role != event.RoleMirror {
 			s.world.Outside.Committed(&e)
 		}
 	}
@@ -245,7 +245,7 @@ func (k *sink) write(e *event.Event, key []byte) bool {
 		return false
 	}
 	k.value = value
-	k.c.Emit(operator.Output{Topic: k.s.kind.Topic, Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
+	k.c.Emit(operator.Output{Topic: k.s.kind.TopicOf(e.Kind), Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
 	return true
 }
 

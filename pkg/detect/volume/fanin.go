@@ -275,8 +275,10 @@ func (c *collector) say(f *reading, p *pile, on site.Subject, e *event.Event, en
 		Entity: detect.AddressEntity(realm, c.host), Destination: signal.Endpoint{IP: c.host.String()}, Bytes: new(f.up), Layer: c.layer.String(),
 		Points: slices.Clone(f.points[:f.n]), Severity: signal.Low, Confidence: "low", Observers: []string{kind},
 		Values: []signal.Value{
-			{Name: "peers", Value: float64(p.peers)}, {Name: "bytes_over_shares", Value: float64(p.share)},
-			{Name: "p95", Value: float64(f.usual.P95)}, {Name: "hours", Value: float64(f.usual.Samples)},
+			{Name: "peers", Value: float64(p.peers)},
+			{Name: "bytes_over_shares", Value: float64(p.share)},
+			{Name: "p95", Value: float64(f.usual.P95)},
+			{Name: "hours", Value: float64(f.usual.Samples)},
 		},
 	}
 	if f.learning {

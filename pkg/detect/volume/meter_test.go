@@ -112,15 +112,18 @@ func TestVolumeAnomaly(t *testing.T) {
 		"as always":  {nil, "", nil},
 		"a good day": {[]event.Event{both("x", office+30*minute, 60e6, to("198.51.100.7"))}, "", nil},
 		"six times as much": {
-			[]event.Event{both("x", office+30*minute, 320e6, to("198.51.100.7"))}, "",
+			[]event.Event{both("x", office+30*minute, 320e6, to("198.51.100.7"))},
+			"",
 			[]string{"volume-anomaly! above_own_p95 deviations_above_median"},
 		},
 		"near": {
-			[]event.Event{both("x", office+30*minute, 130e6, to("198.51.100.7"))}, "",
+			[]event.Event{both("x", office+30*minute, 130e6, to("198.51.100.7"))},
+			"",
 			[]string{"volume-anomaly near_the_limit"},
 		},
 		"at night the floor holds": {
-			[]event.Event{both("x", office+16*hour, 120e6, to("198.51.100.7"))}, "",
+			[]event.Event{both("x", office+16*hour, 120e6, to("198.51.100.7"))},
+			"",
 			[]string{"volume-anomaly! above_own_p95 deviations_above_median"},
 		},
 		"in many pieces": {
