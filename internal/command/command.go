@@ -23,16 +23,20 @@ var errAlerts = errors.New("alerts were found")
 
 // Line is the command line.
 type Line struct {
-	Hunt    huntCommand      `cmd:"" help:"Look for exfiltration in recordings: pcap, Zeek logs, flow logs, CloudTrail, Falco."`
-	Demo    demoCommand      `cmd:"" help:"Run all services on an embedded broker over a recorded attack, print the alert, end."`
-	Run     runCommand       `cmd:"" help:"Run all services in one process, on the embedded broker or on Kafka."`
-	Broker  brokerCommand    `cmd:"" help:"Run the embedded broker alone."`
-	State   stateCommand     `cmd:"" help:"Commands about the state of detect and correlate."`
-	Replay  replayCommand    `cmd:"" help:"Rebuild alerts from the topics, between two times or offsets, into another topic or to stdout."`
-	Bench   benchCommand     `cmd:"" help:"Measure this machine: raw consume and decode against full detection, in one run, with the ratio."`
-	Phase   phaseCommand     `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
-	Doctor  doctorCommand    `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`
-	Site    siteCommand      `cmd:"" help:"Commands about site files."`
+	Hunt   huntCommand   `cmd:"" help:"Look for exfiltration in recordings: pcap, Zeek logs, flow logs, CloudTrail, Falco."`
+	Demo   demoCommand   `cmd:"" help:"Run all services on an embedded broker over a recorded attack, print the alert, end."`
+	Run    runCommand    `cmd:"" help:"Run all services in one process, on the embedded broker or on Kafka."`
+	Broker brokerCommand `cmd:"" help:"Run the embedded broker alone."`
+	State  stateCommand  `cmd:"" help:"Commands about the state of detect and correlate."`
+	Replay replayCommand `cmd:"" help:"Rebuild alerts from the topics, between two times or offsets, into another topic or to stdout."`
+	Bench  benchCommand  `cmd:"" help:"Measure this machine: raw consume and decode against full detection, in one run, with the ratio."`
+	Phase  phaseCommand  `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
+	Doctor doctorCommand `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`
+	Site   siteCommand   `cmd:"" help:"Commands about site files."`
+
+	Verdict    verdictCommand    `cmd:"" help:"Answer an alert: benign, true or unsure."`
+	Deployment deploymentCommand `cmd:"" help:"Begin or end a deployment window."`
+
 	Version kong.VersionFlag `short:"v" help:"Print the version and exit."`
 }
 

@@ -20,7 +20,9 @@ type deployment struct {
 }
 
 // onDeployment takes a deployment window, and looks again at the alerts that
-// it may excuse.
+// it may excuse. A window of the same subject and beginning as one that is held
+// takes its place: so one is ended before its time, and what is told twice
+// counts once.
 func (c *Correlator) onDeployment(in *signal.Deployment) {
 	d := deployment{namespace: in.Namespace, host: strings.ToLower(in.Host), from: in.From, until: in.Until, run: in.From, heard: c.now}
 	for _, o := range c.deployments {
@@ -33,6 +35,15 @@ func (c *Correlator) onDeployment(in *signal.Deployment) {
 		c.ctx.Count("deployments", "too_close", 1)
 		return
 	}
+	before := d
+	if i := slices.IndexFunc(c.deployments, func(o deployment) bool { return o.namespace == d.namespace && o.host == d.host && o.from == d.from }); i >= 0 {
+		before = c.deployments[i]
+		if before.until == d.until && before.run == d.run {
+			c.ctx.Count("deployments", "repeated", 1)
+			return
+		}
+		c.deployments = slices.Delete(c.deployments, i, i+1)
+	}
 	c.ctx.Count("deployments", "taken", 1)
 	if len(c.deployments) == maxDeployments {
 		c.ctx.Count("deployments", "evicted", 1)
@@ -40,7 +51,7 @@ func (c *Correlator) onDeployment(in *signal.Deployment) {
 	}
 	c.deployments = append(c.deployments, d)
 	for _, inc := range c.standing() {
-		if slices.ContainsFunc(inc.members, func(h *held) bool { return d.excuses(h) }) {
+		if slices.ContainsFunc(inc.members, func(h *held) bool { return d.excuses(h) || before.excuses(h) }) {
 			c.publish(inc)
 		}
 	}

@@ -265,6 +265,10 @@ func (c *Correlator) flushPending(all bool) {
 func (c *Correlator) onVerdict(v *signal.Verdict) {
 	answer := alert.Verdict{Verdict: v.Verdict, By: v.By, Why: v.Why, Time: v.Time}
 	if r := c.rollups[v.AlertID]; r != nil {
+		if r.verdict != nil && sameAnswer(r.verdict, &answer) {
+			c.ctx.Count("verdicts", "repeated", 1)
+			return
+		}
 		c.ctx.Count("verdicts", v.Verdict, 1)
 		r.verdict = &answer
 		c.publishRollup(r, true)
@@ -275,10 +279,14 @@ func (c *Correlator) onVerdict(v *signal.Verdict) {
 		c.ctx.Count("verdicts", "unknown", 1)
 		return
 	}
-	c.ctx.Count("verdicts", v.Verdict, 1)
-	c.ctx.Touch(inc.bucket)
 	a := c.build(inc, inc.members)
 	_, ids := detectorsOf(inc.members)
+	if b := inc.verdict; b != nil && sameAnswer(&b.Verdict, &answer) && b.importance == importance(&a) && slices.Equal(b.detectors, ids) {
+		c.ctx.Count("verdicts", "repeated", 1)
+		return
+	}
+	c.ctx.Count("verdicts", v.Verdict, 1)
+	c.ctx.Touch(inc.bucket)
 	if before := inc.verdict; before == nil || before.Verdict.Verdict != v.Verdict {
 		c.release(inc, v)
 	}
@@ -287,6 +295,11 @@ func (c *Correlator) onVerdict(v *signal.Verdict) {
 		inc.pub.at = min(inc.pub.at, c.now-Quiet) // an answer does not wait
 		c.publish(inc)
 	}
+}
+
+// sameAnswer reports whether an answer was only given again.
+func sameAnswer(a, b *alert.Verdict) bool {
+	return a.Verdict == b.Verdict && a.By == b.By && a.Why == b.Why
 }
 
 // lookup finds the incident of an alert id, or the one that has taken it over.

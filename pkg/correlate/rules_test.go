@@ -454,6 +454,33 @@ func TestDeployment(t *testing.T) {
 		r.signal(minute, staging(0))
 		r.expectStory("a1:archive-sensitive:suppressed")
 	})
+	t.Run("until it is ended", func(t *testing.T) {
+		t.Parallel()
+		r := run(t)
+		r.deployment(0, signal.Deployment{Namespace: "shop", From: t0, Until: t0 + 30*minute})
+		r.deployment(10*minute, signal.Deployment{Namespace: "shop", From: t0, Until: t0 + 10*minute})
+		r.signal(11*minute, staging(8*minute))
+		r.signal(21*minute, sig("archive-sensitive", 20*minute, 20*minute, strong, onPod("node-2", "shop", "cart-2")))
+		r.expectStory("a1:archive-sensitive:suppressed b1:archive-sensitive:open!first")
+	})
+	t.Run("what the end excludes is told", func(t *testing.T) {
+		t.Parallel()
+		r := run(t)
+		r.deployment(0, signal.Deployment{Namespace: "shop", From: t0, Until: t0 + 30*minute})
+		r.signal(13*minute, staging(12*minute))
+		r.deployment(20*minute, signal.Deployment{Namespace: "shop", From: t0, Until: t0 + 10*minute})
+		r.expectStory("a1:archive-sensitive:suppressed a2:archive-sensitive:updated!first")
+	})
+	t.Run("told twice counts once", func(t *testing.T) {
+		t.Parallel()
+		r := run(t)
+		for range 3 {
+			r.deployment(0, window)
+		}
+		if r.counts["deployments/taken"] != 1 || r.counts["deployments/repeated"] != 2 {
+			t.Errorf("%v", r.counts)
+		}
+	})
 }
 
 func TestVerdict(t *testing.T) {
@@ -464,6 +491,7 @@ func TestVerdict(t *testing.T) {
 	id := r.alerts()[0].ID
 	r.verdict(2*minute, id, "unsure")
 	r.verdict(3*minute, id, "benign")
+	r.verdict(4*minute, id, "benign") // the same answer again
 	r.expectStory("a1:upload-ratio:open!first a2:upload-ratio:updated a3:upload-ratio:closed")
 	// More of the same stays closed, also where it is another window of it.
 	bytesOf(40e6)(&s)

@@ -59,7 +59,8 @@ func DecodeFact(data []byte, f *Fact) error {
 	return nil
 }
 
-// Deployment is a deployment window: staging on what it names is expected.
+// Deployment is a deployment window: staging on what it names is expected. A
+// later one of the same subject and From takes its place.
 type Deployment struct {
 	Kind      string `json:"kind"` // always "deployment"
 	V         int    `json:"v"`
@@ -68,6 +69,7 @@ type Deployment struct {
 	From      int64  `json:"from"`
 	Until     int64  `json:"until"`
 	By        string `json:"by,omitempty"`
+	Why       string `json:"why,omitempty"`
 }
 
 // Append appends the JSON form.
