@@ -151,28 +151,30 @@ func prepared(room *Room, c *Common, s Service) Service {
 
 // NewDetect makes the detection service.
 func NewDetect(room *Room, c *Detection) (Service, error) {
+	flow := topic.Detect()
 	e, err := engine(room, &c.Common, stream.Config{
-		Service: "detect", Inputs: []string{topic.Network, topic.Host, topic.Cloud}, Outputs: []string{topic.Signals},
+		Service: flow.Service, Inputs: flow.Inputs, Outputs: flow.Outputs,
 		CommitInterval: c.Commit, SnapshotCycle: c.Snapshot, OnCommitted: room.Exfil.Signals,
 		OnLag: func(lag time.Duration) { room.Exfil.Lag(telemetry.StageDetect, lag) },
 	}, func(int32) (operator.Operator, error) { return pipeline.NewSet(c.Domain, c.MaxKeys) })
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: "detect", Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
+	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
 }
 
 // NewCorrelate makes the correlation service.
 func NewCorrelate(room *Room, c *Correlation) (Service, error) {
+	flow := topic.Correlate()
 	e, err := engine(room, &c.Common, stream.Config{
-		Service: "correlate", Inputs: []string{topic.Signals}, Outputs: []string{topic.Alerts, topic.Network},
+		Service: flow.Service, Inputs: flow.Inputs, Outputs: flow.Outputs,
 		CommitInterval: c.Commit, SnapshotCycle: c.Snapshot, OnCommitted: room.Exfil.Alerts,
 		OnLag: func(lag time.Duration) { room.Exfil.Lag(telemetry.StageCorrelate, lag) },
 	}, func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) })
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: "correlate", Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
+	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
 }
 
 // Serve runs services with their admin endpoint and the watch over the site

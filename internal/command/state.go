@@ -40,17 +40,18 @@ func (s *stateful) config(w *world) (stream.Config, operator.Factory, error) {
 	if err != nil {
 		return stream.Config{}, nil, err
 	}
-	cfg := stream.Config{Service: s.Service, Brokers: kafka.Brokers, Embedded: kafka.Embedded, Options: opts, StallTimeout: 30 * time.Second}
-	if s.Service == "correlate" {
-		cfg.Inputs, cfg.Outputs = []string{topic.Signals}, []string{topic.Alerts}
-		return cfg, func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, nil
-	}
-	cfg.Inputs, cfg.Outputs = []string{topic.Network, topic.Host, topic.Cloud}, []string{topic.Signals}
-	maxKeys := s.MaxKeys
+	flow, maxKeys := topic.Detect(), s.MaxKeys
 	if maxKeys == 0 {
 		maxKeys = detect.DefaultMaxKeys
 	}
-	return cfg, func(int32) (operator.Operator, error) { return pipeline.NewSet(s.Domain[0], maxKeys) }, nil
+	factory := func(int32) (operator.Operator, error) { return pipeline.NewSet(s.Domain[0], maxKeys) }
+	if s.Service == topic.Correlate().Service {
+		flow, factory = topic.Correlate(), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }
+	}
+	return stream.Config{
+		Service: flow.Service, Inputs: flow.Inputs, Outputs: flow.Outputs,
+		Brokers: kafka.Brokers, Embedded: kafka.Embedded, Options: opts, StallTimeout: 30 * time.Second,
+	}, factory, nil
 }
 
 // showCommand shows state.

@@ -123,15 +123,18 @@ type part struct {
 }
 
 func (r *run) open(ctx context.Context) error {
-	cfg := func(service string, inputs ...string) stream.Config {
-		return stream.Config{Service: service, Brokers: r.opts.Brokers, Embedded: r.opts.Embedded, Inputs: inputs, Options: r.opts.Client, StallTimeout: r.opts.Stall}
+	cfg := func(f topic.Flow) stream.Config {
+		return stream.Config{
+			Service: f.Service, Inputs: f.Inputs, Outputs: f.Outputs,
+			Brokers: r.opts.Brokers, Embedded: r.opts.Embedded, Options: r.opts.Client, StallTimeout: r.opts.Stall,
+		}
 	}
 	var err error
-	r.correlate, err = stream.OpenArchive(ctx, cfg("correlate", topic.Signals), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, r.log)
+	r.correlate, err = stream.OpenArchive(ctx, cfg(topic.Correlate()), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, r.log)
 	if err != nil || r.opts.Stage != Events {
 		return err
 	}
-	r.detect, err = stream.OpenArchive(ctx, cfg("detect", topic.Network, topic.Host, topic.Cloud),
+	r.detect, err = stream.OpenArchive(ctx, cfg(topic.Detect()),
 		func(int32) (operator.Operator, error) { return pipeline.NewSet(r.opts.Domain, r.opts.MaxKeys) }, r.log)
 	if err != nil {
 		r.correlate.Close()

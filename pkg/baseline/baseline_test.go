@@ -540,3 +540,40 @@ func BenchmarkPut(b *testing.B) {
 		s.Put(h, 50e6, baseline.Plain, params)
 	}
 }
+
+// TestGroupsOfPartitionsMerge: two groups that saw half of the sources each
+// judge as one that saw all, also where one of them is a week behind.
+func TestGroupsOfPartitionsMerge(t *testing.T) {
+	t.Parallel()
+	const week = 7 * 24
+	for _, behind := range []int32{0, 1, 2} {
+		var a, b, all baseline.Group
+		for i := range int32(60) {
+			for source := range uint64(6) {
+				hour, sum := 10*week+i, 1_000_000*(1+source)
+				part := &a
+				if source%2 == 0 {
+					part, hour = &b, hour-behind*week
+				}
+				part.Add(source+1, hour, sum)
+				if behind < 2 || source%2 == 1 {
+					all.Add(source+1, hour, sum)
+				}
+			}
+		}
+		ab, ba := a, b
+		ab.Merge(&b)
+		ba.Merge(&a)
+		p := baseline.Params{Factor: 2}
+		want := all.Usual(10*week+70, p)
+		for _, g := range []baseline.Group{ab, ba} {
+			got := g.Usual(10*week+70, p)
+			if behind == 2 { // the members are still known
+				got.Own, got.Limit, want.Own, want.Limit = 0, 0, 0, 0
+			}
+			if got != want {
+				t.Errorf("%d weeks behind: %+v, want %+v", behind, got, want)
+			}
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package baseline
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // A sum is kept as a code: 0 is less than minBytes, code c is a sum of at
 // least minBytes·2^((c-1)/7) and less than the next code's.
@@ -57,6 +60,15 @@ type counts struct {
 func (h *counts) add(c uint8) {
 	h.of[c]++
 	h.n++
+}
+
+// merge adds what another counted. Counts end at what all together can hold.
+func (h *counts) merge(o *counts) {
+	for c, n := range o.of {
+		n = min(n, math.MaxUint32-h.n)
+		h.of[c] += n
+		h.n += n
+	}
 }
 
 // quantile interpolates the quantile num/den (type 7) of what was counted.

@@ -44,8 +44,31 @@ func (g *Group) Add(source uint64, hour int32, sum uint64) {
 	g.join(source)
 }
 
-func (g *Group) join(source uint64) {
-	id := max(uint32(source^source>>32), 1)
+// Merge adds what another group of the same role or subnet has seen, of other
+// sources. A week that only the older of the two still remembers is left out.
+func (g *Group) Merge(o *Group) {
+	a, b := *g, *o
+	if a.week < b.week {
+		a, b = b, a
+	}
+	switch a.week - b.week {
+	case 0:
+		a.now.merge(&b.now)
+		a.past.merge(&b.past)
+	case 1:
+		a.past.merge(&b.now)
+	}
+	for _, id := range b.members {
+		if id != 0 {
+			a.enter(id)
+		}
+	}
+	*g = a
+}
+
+func (g *Group) join(source uint64) { g.enter(max(uint32(source^source>>32), 1)) }
+
+func (g *Group) enter(id uint32) {
 	for i := range g.members {
 		switch g.members[i] {
 		case id:

@@ -27,6 +27,7 @@ func (s *Set) Adopt(from []operator.Operator, mine func(key []byte) bool) error 
 			return fmt.Errorf("a Set cannot take over from %T", op)
 		}
 		for b := range old.sources {
+			s.once[b].join(&old.once[b])
 			for _, k := range slices.Sorted(maps.Keys(old.sources[b])) {
 				if !mine([]byte(k)) {
 					continue

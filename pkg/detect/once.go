@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -63,6 +64,31 @@ func (s *Set) repeated(b int, e *event.Event, r *operator.Record) bool {
 	default:
 		return false
 	}
+}
+
+// join adds what another partition's bucket of the same number knows. Which of
+// its events belong to keys that come here is not known: all of them are kept,
+// up to joinedSize of each generation.
+func (o *once) join(from *once) {
+	o.since = max(o.since, from.since)
+	o.young, o.old = joined(o.young, from.young), joined(o.old, from.old)
+}
+
+// joinedSize bounds a generation of several partitions until the next two have
+// taken its place.
+const joinedSize = 4 * onceSize
+
+func joined(to, from map[uint64]struct{}) map[uint64]struct{} {
+	if to == nil && len(from) > 0 {
+		to = make(map[uint64]struct{}, len(from))
+	}
+	for _, h := range slices.Sorted(maps.Keys(from)) {
+		if len(to) >= joinedSize {
+			break
+		}
+		to[h] = struct{}{}
+	}
+	return to
 }
 
 func (o *once) empty() bool { return len(o.young)+len(o.old) == 0 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/ebbwatch/ebbwatch/pkg/baseline"
@@ -232,8 +233,97 @@ func (d *metered) AppendShared(dst []byte) []byte {
 
 // LoadShared implements detect.Sharer.
 func (d *metered) LoadShared(data []byte) error {
-	u := &d.shared
-	*u = usage{}
+	d.shared = usage{}
+	return d.shared.load(data)
+}
+
+// MergeShared implements detect.MergeSharer.
+func (d *metered) MergeShared(data []byte) error {
+	var other usage
+	if err := other.load(data); err != nil {
+		return err
+	}
+	d.shared.merge(&other)
+	return nil
+}
+
+// merge adds what another partition knows of the site: a destination is used
+// since the earlier of two hours, by the sources of both, an address was looked
+// up in the later one, and the sources of a subnet are all of them. Where there
+// is no room, what is evicted is what a flood of new ones would evict.
+func (u *usage) merge(o *usage) {
+	if u.first == 0 || o.first != 0 && o.first < u.first {
+		u.first = o.first
+	}
+	if u.dests == nil && o.dests != nil {
+		u.dests = make([][usageWays]dest, usageSets)
+	}
+	for i := range o.dests {
+		for j := range o.dests[i] {
+			if x := &o.dests[i][j]; x.tag != 0 {
+				mergeDest(&u.dests[i], x)
+			}
+		}
+	}
+	if u.looked == nil && o.looked != nil {
+		u.looked = make([][usageWays]look, lookedSets)
+	}
+	for i := range o.looked {
+		for _, x := range o.looked[i] {
+			if x.tag != 0 {
+				mergeLook(&u.looked[i], x)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.groups)) {
+		u.group(name, true).Merge(o.groups[name])
+	}
+}
+
+func mergeDest(set *[usageWays]dest, x *dest) {
+	victim := 0
+	for i := range set {
+		d := &set[i]
+		switch {
+		case d.tag == x.tag:
+			d.first, d.last = min(d.first, x.first), max(d.last, x.last)
+			for _, source := range x.sources[:x.count()] {
+				d.by(source)
+			}
+			return
+		case d.tag == 0:
+			set[i] = *x
+			return
+		case worse(d, &set[victim]):
+			victim = i
+		}
+	}
+	if worse(&set[victim], x) {
+		set[victim] = *x
+	}
+}
+
+func mergeLook(set *[usageWays]look, x look) {
+	oldest := 0
+	for i := range set {
+		switch {
+		case set[i].tag == x.tag:
+			set[i].hour = max(set[i].hour, x.hour)
+			return
+		case set[i].tag == 0:
+			set[i] = x
+			return
+		case set[i].hour < set[oldest].hour:
+			oldest = i
+		}
+	}
+	if set[oldest].hour < x.hour {
+		set[oldest] = x
+	}
+}
+
+// load reads what AppendShared wrote into an empty usage.
+func (u *usage) load(data []byte) error {
 	r := operator.NewReader(data)
 	if r.Uint() != usageVersion {
 		return operator.ErrState
