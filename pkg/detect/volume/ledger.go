@@ -60,6 +60,7 @@ type ledger struct {
 	// is none.
 	names     *names
 	pairs     table[pairKey, *pair]
+	small     small
 	observers []string
 	// seen are destinations of closed windows.
 	seen seen
@@ -87,8 +88,8 @@ func begins(r rules, e *event.Event, env *detect.Env) bool {
 
 // Apply implements detect.State.
 func (l *ledger) Apply(e *event.Event, env *detect.Env) {
-	l.names, _ = env.Base().(*names)
 	if e.Kind != event.KindConn && e.Kind != event.KindFlow {
+		l.names, _ = env.Base().(*names)
 		l.last = max(l.last, e.Time)
 		l.learn(e, env)
 		return
@@ -102,21 +103,39 @@ func (l *ledger) Apply(e *event.Event, env *detect.Env) {
 	if !counts {
 		return
 	}
+	l.names, _ = env.Base().(*names)
 	l.last = max(l.last, t.time)
 	h, own := l.nameOf(&t, e)
 	if h != nil && t.id != 0 {
 		l.named(t.id, h, own, env)
 	}
 	// A connection stays where it is, whatever its address is called now.
-	key, kept := l.where.get(t.id)
+	var key pairKey
+	kept := false
+	if t.id != 0 {
+		key, kept = l.where.get(t.id)
+	}
 	var limit uint64
-	if !kept || t.id == 0 {
+	if !kept {
 		var ok bool
 		if key, limit, ok = l.file(&t, h, own, byPort, env.Site); !ok {
 			return
 		}
 	}
+	judged := l.rules.gate() >= minEvidence // and nothing less
+	if !judged && len(l.small.pairs) > 0 {
+		l.openAll()
+	}
 	p, _ := l.pairs.get(key)
+	if p == nil {
+		at := l.small.find(key)
+		if judged && !shared && e.Kind == event.KindFlow && l.little(at, &t, key, e, env) {
+			return
+		}
+		if at >= 0 {
+			p = l.open(at)
+		}
+	}
 	if p == nil {
 		p = l.admit(key, env)
 		p.limit, p.src, p.shared = limit, t.src, shared
@@ -234,7 +253,8 @@ func (l *ledger) observer(name string) string {
 // admit makes a pair. Where there is no room, the quarter goes to which least
 // was sent, the longest silent first: a flood of destinations evicts itself.
 func (l *ledger) admit(key pairKey, env *detect.Env) *pair {
-	if l.pairs.len() >= maxPairs {
+	if l.pairs.len()+len(l.small.pairs) >= maxPairs {
+		l.openAll()
 		list := l.sorted()
 		slices.SortStableFunc(list, func(a, b *pair) int {
 			asum, alast := a.rank()
@@ -348,7 +368,16 @@ func (l *ledger) closed(env *detect.Env) bool {
 // closed, windows say what they hold but stay: another instance may go on.
 func (l *ledger) Advance(env *detect.Env) {
 	at, over := l.next, l.closed(env)
+	if over || l.rules.gate() < minEvidence {
+		l.openAll()
+	}
+	ending := l.small.due(at)
+	end := func(i int) { l.small.expire(i, at, l.seen.add) }
 	for _, p := range l.sorted() {
+		for len(ending) > 0 && l.small.pairs[ending[0]].key().compare(p.key) < 0 {
+			end(ending[0])
+			ending = ending[1:]
+		}
 		for i := range p.ws.List {
 			w := &p.ws.List[i]
 			if due(w) > at || over && w.Value.paused {
@@ -372,12 +401,19 @@ func (l *ledger) Advance(env *detect.Env) {
 			l.settle(p, at)
 		}
 	}
+	for _, i := range ending {
+		end(i)
+	}
+	l.small.compact()
 	l.reckon()
 }
 
 // reckon finds when Advance is wanted next.
 func (l *ledger) reckon() {
 	l.next = detect.Never
+	for i := range l.small.pairs {
+		l.next = min(l.next, l.small.pairs[i].end())
+	}
 	for _, p := range l.pairs.all {
 		for i := range p.ws.List {
 			if w := &p.ws.List[i]; !w.Value.paused {
@@ -420,7 +456,7 @@ func (l *ledger) settle(p *pair, at int64) {
 // Expired implements detect.State: destinations that were seen are worth
 // keeping for a day. That all sources have closed says nothing about time.
 func (l *ledger) Expired(low int64) bool {
-	if l.pairs.len() == 0 && len(l.seen.list) == 0 {
+	if l.pairs.len() == 0 && len(l.small.pairs) == 0 && len(l.seen.list) == 0 {
 		return true
 	}
 	return low != detect.Never && l.last+seenFor < low

@@ -63,7 +63,7 @@ type pair struct {
 	// shared says that the source stands for many: only single connections
 	// are judged.
 	shared bool
-	views  []view
+	views  []view // by observer and interface
 	ws     window.Windows[told]
 }
 
@@ -97,19 +97,27 @@ type told struct {
 }
 
 // view returns that of an observer and an interface; nil is one too many. The
-// names are kept.
+// names are kept. It is valid until the next call.
 func (p *pair) view(observer string, f *event.Flow, flow bool) *view {
-	for i := range p.views {
-		if v := &p.views[i]; v.observer == observer && v.iface == f.Interface {
+	i := 0
+	for ; i < len(p.views); i++ {
+		v := &p.views[i]
+		if v.observer == observer && v.iface == f.Interface {
 			return v
+		}
+		if v.observer > observer || v.observer == observer && v.iface > f.Interface {
+			break
 		}
 	}
 	if len(p.views) == maxViews {
 		return nil
 	}
-	p.views = append(p.views, view{observer: observer, iface: strings.Clone(f.Interface), instance: strings.Clone(f.InstanceID), flow: flow})
-	return &p.views[len(p.views)-1]
+	p.views = slices.Insert(p.views, i, view{observer: observer, iface: strings.Clone(f.Interface), instance: strings.Clone(f.InstanceID), flow: flow})
+	return &p.views[i]
 }
+
+// empty reports whether nothing that the view saw is left.
+func (v *view) empty() bool { return len(v.cells.List) == 0 && len(v.conns) == 0 }
 
 // add takes a transfer and returns by how much the bytes sent grew, and the
 // connection that is no longer kept by itself. ok is false where the transfer
@@ -263,6 +271,7 @@ func (p *pair) prune(now int64) bool {
 		}
 		left = left || len(v.conns) > 0
 	}
+	p.views = slices.DeleteFunc(p.views, func(v view) bool { return v.empty() })
 	return !left
 }
 
@@ -317,6 +326,11 @@ func (p *pair) load(r *operator.Reader) {
 		}
 		p.views = append(p.views, v)
 	}
+	// The release before kept them in order of their appearance, and empty ones.
+	p.views = slices.DeleteFunc(p.views, func(v view) bool { return v.empty() })
+	slices.SortStableFunc(p.views, func(a, b view) int {
+		return cmp.Or(strings.Compare(a.observer, b.observer), strings.Compare(a.iface, b.iface))
+	})
 	for range r.Count() {
 		w := window.Window[told]{Start: r.Int(), End: r.Int(), Closed: r.Bool()}
 		w.Value = told{

@@ -17,6 +17,7 @@ func (l *ledger) learn(e *event.Event, env *detect.Env) {
 		return
 	}
 	for _, a := range l.names.of.news {
+		l.openAddr(a)
 		if n, _ := l.bare.get(a); n > 0 {
 			l.rename(a, env)
 		}
@@ -137,7 +138,7 @@ func (l *ledger) move(p, moved *pair, t *transfer, h *host, own bool, env *detec
 	if len(p.ws.List) == 0 && p.tracked() == 0 {
 		l.remove(p)
 	}
-	moved.views = slices.DeleteFunc(moved.views, func(v view) bool { return len(v.cells.List) == 0 && len(v.conns) == 0 })
+	moved.views = slices.DeleteFunc(moved.views, func(v view) bool { return v.empty() })
 	if len(moved.views) == 0 {
 		return
 	}
@@ -148,7 +149,7 @@ func (l *ledger) move(p, moved *pair, t *transfer, h *host, own bool, env *detec
 
 // merge adds what a pair outside of the ledger holds to the pair of a key.
 func (l *ledger) merge(key pairKey, limit uint64, from *pair, env *detect.Env) {
-	p, _ := l.pairs.get(key)
+	p := l.pair(key)
 	if p == nil {
 		p = l.admit(key, env)
 		p.limit, p.src, p.shared = limit, from.src, from.shared

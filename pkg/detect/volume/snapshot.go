@@ -10,7 +10,12 @@ import (
 // Size implements detect.Sized.
 func (l *ledger) Size() int {
 	const perEntry, perPair = 56, int(unsafe.Sizeof(pair{}))
-	size := int(unsafe.Sizeof(*l)) + perEntry*(l.pairs.len()+l.where.len()+l.bare.len()) + 16*cap(l.observers) + 24*cap(l.seen.list)
+	s := &l.small
+	size := int(unsafe.Sizeof(*l)) + cap(s.pairs)*int(unsafe.Sizeof(smallPair{})) + cap(s.cells)*int(unsafe.Sizeof(smallCell{})) + cap(s.views)*int(unsafe.Sizeof(smallView{}))
+	for i := range s.views {
+		size += len(s.views[i].iface) + len(s.views[i].instance)
+	}
+	size += perEntry*(l.pairs.len()+l.where.len()+l.bare.len()) + 16*cap(l.observers) + 24*cap(l.seen.list)
 	for _, p := range l.pairs.all {
 		size += perPair + len(p.key.name) + cap(p.ws.List)*int(unsafe.Sizeof(window.Window[told]{}))
 		for i := range p.ws.List {
@@ -42,8 +47,9 @@ func (l *ledger) Append(dst []byte) []byte {
 		dst = operator.AppendString(dst, o)
 	}
 	dst = l.seen.append(dst)
-	dst = operator.AppendUint(dst, l.pairs.len())
-	for _, p := range l.sorted() {
+	list := l.all()
+	dst = operator.AppendUint(dst, len(list))
+	for _, p := range list {
 		dst = p.append(dst)
 	}
 	return dst
@@ -68,6 +74,9 @@ func (l *ledger) Load(data []byte) error {
 		}
 		if !p.sound() {
 			return operator.ErrState
+		}
+		if l.pairs.len()+len(l.small.pairs) < maxPairs && l.small.take(p) {
+			continue
 		}
 		l.pairs.set(p.key, p)
 		l.index(p)
