@@ -98,7 +98,7 @@ func (s *Service) mark(ctx context.Context, now time.Time, full, closing bool) e
 	m := event.Mark{Instance: s.kind.Service + "/" + s.world.Kafka.Slot, Closing: closing}
 	if full && !s.adopted {
 		s.adopted = true
-		s.marks.adopt(s.feeds)
+		s.marks.adopt(s.feeds, s.outside.attached.Load())
 	}
 	listed := s.marks.mark(&m, full)
 	for _, sensor := range sensorsOf(listed) {

@@ -32,6 +32,7 @@ type world struct {
 	brokers []string
 	site    *site.Site
 	reg     *prometheus.Registry
+	outside bool // services have another reader beside them
 
 	mu  sync.Mutex
 	lag map[string]time.Duration
@@ -100,6 +101,9 @@ func (w *world) start(service string, cfg ingest.Config, embedded bool) *running
 	})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.outside {
+		svc.Outside()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{t: w.t, svc: svc, cancel: cancel, done: make(chan error, 1)}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -11,7 +12,8 @@ import (
 // which commits its events by itself, takes part in its metrics and marks: an
 // instance writes one mark. It is safe for concurrent use.
 type Outside struct {
-	metrics *metrics
+	metrics  *metrics
+	attached atomic.Bool
 
 	mu   sync.Mutex
 	seen map[streamKey]*observed
@@ -29,8 +31,13 @@ type observed struct {
 	event   event.Event // of its stream; for watermarks.of
 }
 
-// Outside returns the door of the service for another reader.
-func (s *Service) Outside() *Outside { return s.outside }
+// Outside returns the door of the service for another reader. Who has one asks
+// for it before Run: streams that such a reader met before a restart are then
+// still read, though no file of theirs is.
+func (s *Service) Outside() *Outside {
+	s.outside.attached.Store(true)
+	return s.outside
+}
 
 // Committed takes an event that was committed. Its strings are copied.
 func (o *Outside) Committed(e *event.Event) {

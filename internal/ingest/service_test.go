@@ -227,6 +227,59 @@ func TestMarksAfterRestart(t *testing.T) {
 	}
 }
 
+// Streams that another reader of the service met (objects, topics) have no files.
+// After a restart they are read on where there is such a reader, and closed where
+// there is none any more.
+func TestStreamsOfOthersAfterRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.outside = true
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "conn.log"), conn(0))
+	const at = (start + 5000) * 1e6
+	r := w.start("ingest-zeek", quick(dir), false)
+	until(t, "the service", func() bool { return len(w.marks(topic.Network)) > 0 })
+	e := event.Event{Kind: event.KindFlow, Time: at, Observer: event.Observer{Type: "vpcflow", Name: "bucket", Realm: "default"}}
+	r.svc.Outside().Committed(&e)
+	r.stop()
+	of := func() (out []event.SourceMark) {
+		for _, m := range w.marks(topic.Network) {
+			for _, s := range m.Sources {
+				if s.Name == "bucket" {
+					out = append(out, s)
+				}
+			}
+		}
+		return out
+	}
+	before := of()
+	if len(before) == 0 {
+		t.Fatal("no mark tells of the stream")
+	}
+
+	if err := w.start("ingest-zeek", once(dir), false).wait(); err != nil {
+		t.Fatal(err)
+	}
+	after := of()
+	if len(after) == len(before) {
+		t.Error("no mark tells of the stream after the restart")
+	}
+	for _, s := range after {
+		if s.Closed || s.Low != before[0].Low || s.Records != 1 {
+			t.Errorf("%+v", s)
+		}
+	}
+
+	w.outside = false
+	if err := w.start("ingest-zeek", once(dir), false).wait(); err != nil {
+		t.Fatal(err)
+	}
+	last := of()
+	if !last[len(last)-1].Closed {
+		t.Errorf("without its reader the stream stays open: %+v", last[len(last)-1])
+	}
+}
+
 func once(paths ...string) ingest.Config {
 	c := quick(paths...)
 	c.Once = true

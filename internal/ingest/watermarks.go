@@ -47,6 +47,8 @@ type watermark struct {
 	Seen    int64  `json:"seen"` // wall time of its last record, microseconds
 	// Behind is its lateness, in microseconds.
 	Behind int64 `json:"behind,omitempty"`
+	// Outside says that another reader of the service met it (Outside).
+	Outside bool `json:"outside,omitempty"`
 
 	lateness time.Duration
 	sensor   *sensor
@@ -122,6 +124,7 @@ func (t *watermarks) saw(e *event.Event, from feed, override time.Duration, webh
 	}
 	if !slices.Contains(st.from, from) {
 		st.from = append(st.from, from)
+		st.Outside = st.Outside || from == behind{}
 	}
 	st.Records++
 	st.Seen = now
@@ -153,12 +156,17 @@ func (t *watermarks) of(o *event.Observer, k event.Kind) *watermark {
 // the feeds of their sensor: what these have read to their end is complete for
 // the stream as well. A stream whose sensor has no feed is no longer read: it
 // is closed, or it would hold up everybody for as long as it is remembered.
-func (t *watermarks) adopt(feeds func(sensor string) []feed) {
+// Those of other readers, of which outside says that there are some, are read on.
+func (t *watermarks) adopt(feeds func(sensor string) []feed, outside bool) {
 	t.all = slices.DeleteFunc(t.all, func(st *watermark) bool {
 		if len(st.from) > 0 {
 			return false
 		}
-		if st.from = feeds(st.Name); len(st.from) > 0 {
+		st.from = feeds(st.Name)
+		if st.Outside && outside {
+			st.from = append(st.from, behind{})
+		}
+		if len(st.from) > 0 {
 			return false
 		}
 		t.closed = append(t.closed, st.streamID)

@@ -186,7 +186,7 @@ func TestQuietStreamsAfterARestart(t *testing.T) {
 			return []feed{from}
 		}
 		return nil
-	})
+	}, false)
 	var m event.Mark
 	again.mark(&m, true)
 	var got []string
