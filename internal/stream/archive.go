@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 )
@@ -111,7 +112,8 @@ func (a *Archive) look(ctx context.Context) error {
 			a.inputs[name], a.ids[name] = int32(len(d.Partitions)), d.ID
 		}
 	}
-	if a.offsets, err = a.eng.adm.FetchOffsets(kadm.RequireStable(ctx), cfg.Service); err != nil {
+	a.offsets, err = a.eng.adm.FetchOffsets(kadm.RequireStable(ctx), cfg.Service)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a service that has not run yet has no group
 		return fmt.Errorf("fetch the committed offsets: %w", err)
 	}
 	if a.starts, err = a.eng.adm.ListStartOffsets(ctx, cfg.Inputs...); err == nil {
