@@ -52,7 +52,7 @@
 // low confidence; a relay's mail does not count. ICMP has a detector of its own.
 //
 // Exempt from both: own domains, backup sources, sanctioned destinations for the
-// sources that they are declared for, up to their cap.
+// sources that they are declared for, up to their cap for 24 hours (spent.go).
 //
 // # Who counts
 //

@@ -71,7 +71,7 @@ func (d *externalTransfer) judge(l *ledger, p *pair, view int, w *window.Window[
 			v.sums.merge(&acc[i])
 		}
 	}
-	if sanctioned(p, &v) {
+	if l.sanctioned(p, view, w, &v) {
 		return v, false
 	}
 	up := float64(v.sums.up)

@@ -64,7 +64,9 @@ type ledger struct {
 	observers []string
 	// seen are destinations of closed windows.
 	seen seen
-	last int64 // newest event time
+	// spent is what closed windows took of caps.
+	spent allowance
+	last  int64 // newest event time
 
 	// What follows is derived from the pairs.
 	next    int64                  // when Advance is wanted
@@ -430,6 +432,9 @@ func (l *ledger) close(p *pair, w *window.Window[told], env *detect.Env) {
 	w.Value.complete, w.Value.check = detect.Never, 0
 	if w.Value.sum > 0 {
 		l.seen.add(p.key, w.End)
+	}
+	if p.key.standing == capped {
+		l.spend(p, w)
 	}
 	l.say(p, w, env)
 }

@@ -402,21 +402,26 @@ func TestNoDNS(t *testing.T) {
 func TestSanctionedAbuse(t *testing.T) {
 	t.Parallel()
 	declared := "sanctioned_destinations: [{value: 203.0.113.9/32, sources: [10.0.0.5], daily_bytes: %d}]\ndetectors: {new-destination-upload: {mode: off}, volume-fixed: {mode: off}, volume-anomaly: {mode: off}}\n"
-	var backups []event.Event
-	for h := range int64(16 * 24) {
-		backups = append(backups, both(fmt.Sprint("b", h), h*hour, 80e6))
+	hourly := func(hours int64, each uint64) (out []event.Event) {
+		for h := range hours {
+			out = append(out, both(fmt.Sprint("b", h), h*hour, each))
+		}
+		return out
 	}
+	backups := hourly(16*24, 80e6)
 	for name, tc := range map[string]struct {
 		cap    int
 		events []event.Event
 		want   []string
 	}{
-		"as declared":          {0, backups, nil},
-		"undeclared source":    {0, []event.Event{both("x", minute, 12e6, from("10.0.0.6"))}, []string{"sanctioned-abuse! 203.0.113.9 undeclared_source"}},
-		"undeclared, a little": {0, []event.Event{both("x", minute, 5e6, from("10.0.0.6"))}, nil},
-		"four times as much":   {0, append(slices.Clone(backups), both("x", 15*day+30*minute, 260e6)), []string{"sanctioned-abuse! sanctioned destinations above_own_p95"}},
-		"above its cap":        {1e9, backups[:14], []string{"sanctioned-abuse! 203.0.113.9 above_daily_cap"}},
-		"below its cap":        {2e9, backups[:14], nil},
+		"as declared":                         {0, backups, nil},
+		"undeclared source":                   {0, []event.Event{both("x", minute, 12e6, from("10.0.0.6"))}, []string{"sanctioned-abuse! 203.0.113.9 undeclared_source"}},
+		"undeclared, a little":                {0, []event.Event{both("x", minute, 5e6, from("10.0.0.6"))}, nil},
+		"four times as much":                  {0, append(slices.Clone(backups), both("x", 15*day+30*minute, 260e6)), []string{"sanctioned-abuse! sanctioned destinations above_own_p95"}},
+		"above its cap":                       {1e9, backups[:14], []string{"sanctioned-abuse! 203.0.113.9 above_daily_cap"}},
+		"below its cap":                       {2e9, backups[:14], nil},
+		"26 hours, 24 of them within the cap": {1e9, hourly(26, 40e6), nil},
+		"26 hours, 24 of them above the cap":  {1e9, hourly(26, 45e6), []string{"sanctioned-abuse! 203.0.113.9 above_daily_cap"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -92,7 +92,7 @@ func (d *uploadRatio) hit(up, down uint64) bool {
 
 // judge looks at the pair as it stood at the end of each pane: what was an
 // upload then remains one, whatever is fetched afterwards to pad the ratio.
-func (d *uploadRatio) judge(_ *ledger, p *pair, which int, w *window.Window[told], limits []float64, complete int64) (v verdict, pending bool) {
+func (d *uploadRatio) judge(l *ledger, p *pair, which int, w *window.Window[told], limits []float64, complete int64) (v verdict, pending bool) {
 	view := &p.views[which]
 	var acc [window.Slots]sums
 	view.spread(w, &acc)
@@ -116,7 +116,7 @@ func (d *uploadRatio) judge(_ *ledger, p *pair, which int, w *window.Window[told
 	if v.mask&maskAlert != 0 {
 		v.mask &^= maskNear
 	}
-	if sanctioned(p, &v) {
+	if l.sanctioned(p, which, w, &v) {
 		v.mask = 0
 	}
 	v.score = 0
@@ -132,11 +132,6 @@ func (d *uploadRatio) judge(_ *ledger, p *pair, which int, w *window.Window[told
 		v.score += 2
 	}
 	return v, pending
-}
-
-// sanctioned reports whether a pair stays within what the site allows it.
-func sanctioned(p *pair, v *verdict) bool {
-	return p.key.standing == exempt || p.key.standing == capped && v.sums.up <= p.limit
 }
 
 // points are those of the sums so far.

@@ -1,12 +1,14 @@
 package volume_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/pkg/event"
-	"github.com/google/go-cmp/cmp"
+	godiff "github.com/google/go-cmp/cmp"
 )
 
 // many are n connections, every apart, with ids of their own.
@@ -136,7 +138,7 @@ sanctioned_destinations:
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := play(t, declared, tc.events...)
-			if d := cmp.Diff(tc.want, found(p, "upload-ratio")); d != "" {
+			if d := godiff.Diff(tc.want, found(p, "upload-ratio")); d != "" {
 				t.Error(d)
 			}
 		})
@@ -172,7 +174,7 @@ func TestSnapshotsAreNotSummed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := play(t, "", tc.events...)
-			if d := cmp.Diff(tc.want, found(p, "external-transfer")); d != "" {
+			if d := godiff.Diff(tc.want, found(p, "external-transfer")); d != "" {
 				t.Error(d)
 			}
 			for _, s := range of(p, "external-transfer") {
@@ -201,7 +203,7 @@ func TestLongConnection(t *testing.T) {
 	}
 	// 59, 60, 60 and the last quarter of a megabyte.
 	want := []string{"0 14.75 bytes rare_destination", "60 15.00 bytes", "120 15.00 bytes"}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := godiff.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 	// An upload is told while it goes on: at 1 MB, not three hours later.
@@ -264,10 +266,10 @@ func TestFlowRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := play(t, "", tc.events...)
-			if d := cmp.Diff(tc.ratio, found(p, "upload-ratio")); d != "" {
+			if d := godiff.Diff(tc.ratio, found(p, "upload-ratio")); d != "" {
 				t.Errorf("upload-ratio: %s", d)
 			}
-			if d := cmp.Diff(tc.extern, found(p, "external-transfer")); d != "" {
+			if d := godiff.Diff(tc.extern, found(p, "external-transfer")); d != "" {
 				t.Errorf("external-transfer: %s", d)
 			}
 			for _, s := range of(p, "upload-ratio") {
@@ -300,4 +302,50 @@ func TestFlowWaitsForTheOtherDirection(t *testing.T) {
 		}
 	}
 	t.Error("no signal")
+}
+
+// The cap of a sanction is for 24 hours of a source: a slow day over it is
+// judged like any other transfer, and the next day begins with what the last 24
+// hours have used.
+func TestCapOfADay(t *testing.T) {
+	t.Parallel()
+	const declared = "sanctioned_destinations: [{value: capped.example, daily_bytes: 100000000}]\n"
+	hourly := func(hours int64, each uint64, o ...option) (out []event.Event) {
+		for h := range hours {
+			id := fmt.Sprint("C", h)
+			out = append(out, hello(id, h*hour+minute, "a.capped.example", o...), conn(id, h*hour+2*minute, each, 5000, o...))
+		}
+		return out
+	}
+	two := append(hourly(26, 4*mb), hourly(26, 4*mb, from("10.0.0.6"))...)
+	slices.SortStableFunc(two, func(a, b event.Event) int { return cmp.Compare(a.Time, b.Time) })
+	for name, tc := range map[string]struct {
+		events []event.Event
+		ratio  int // signals of upload-ratio
+		sent   int // of external-transfer
+	}{
+		"12 MB an hour, 288 MB a day": {hourly(26, 12*mb), 26 - 8, 26 - 8},
+		"4 MB an hour, 96 MB a day":   {hourly(26, 4*mb), 0, 0},
+		"of each of two sources":      {two, 0, 0},
+		"90 MB on each of two days": {
+			[]event.Event{
+				hello("A", 0, "capped.example"), conn("A", second, 90*mb, 5000),
+				hello("B", 25*hour, "capped.example"), conn("B", 25*hour+second, 90*mb, 5000),
+			}, 0, 0,
+		},
+		"90 MB twice within a day": {
+			[]event.Event{
+				hello("A", 0, "capped.example"), conn("A", second, 90*mb, 5000),
+				hello("B", 22*hour, "capped.example"), conn("B", 22*hour+second, 90*mb, 5000),
+			}, 1, 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := play(t, declared, tc.events...)
+			if got, sent := len(of(p, "upload-ratio")), len(of(p, "external-transfer")); got != tc.ratio || sent != tc.sent {
+				t.Errorf("%d signals of upload-ratio, want %d; %d of external-transfer, want %d", got, tc.ratio, sent, tc.sent)
+			}
+		})
+	}
 }

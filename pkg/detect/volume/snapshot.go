@@ -32,11 +32,12 @@ func (l *ledger) Size() int {
 			}
 		}
 	}
-	return size
+	return size + 24*cap(l.spent.list)
 }
 
-// stateVersion is the format of a key's state.
-const stateVersion = 2
+// stateVersion is the format of a key's state. The one before held nothing of
+// what was spent.
+const stateVersion = 3
 
 // Append implements detect.State.
 func (l *ledger) Append(dst []byte) []byte {
@@ -52,13 +53,14 @@ func (l *ledger) Append(dst []byte) []byte {
 	for _, p := range list {
 		dst = p.append(dst)
 	}
-	return dst
+	return l.spent.append(dst)
 }
 
 // Load implements detect.State.
 func (l *ledger) Load(data []byte) error {
 	r := operator.NewReader(data)
-	if r.Uint() != stateVersion {
+	version := r.Uint()
+	if version != stateVersion && version != stateVersion-1 {
 		return operator.ErrState
 	}
 	l.last = r.Int()
@@ -80,6 +82,9 @@ func (l *ledger) Load(data []byte) error {
 		}
 		l.pairs.set(p.key, p)
 		l.index(p)
+	}
+	if version == stateVersion {
+		l.spent.load(r)
 	}
 	l.reckon()
 	return r.Err()
