@@ -148,6 +148,9 @@ func (s *Service) feeds(sensor string) (list []feed) {
 	if s.server != nil && s.cfg.Webhook.Name == sensor {
 		list = append(list, always{})
 	}
+	if s.live != nil && s.liveSink.name == sensor {
+		list = append(list, always{})
+	}
 	return list
 }
 
@@ -163,12 +166,13 @@ func (s *Service) lag(now time.Time) {
 	}
 }
 
-// drain takes the requests that wait, and commits a last time.
+// drain takes the requests and packets that wait, and commits a last time.
 func (s *Service) drain(ctx context.Context) error {
 	s.txn.now = time.Now()
 	s.outside.drain(s.marks, s.txn.now)
 	for s.receive() {
 	}
+	s.hangUp()
 	if s.txn.err != nil {
 		return s.txn.err
 	}

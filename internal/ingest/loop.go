@@ -23,6 +23,7 @@ func (s *Service) loop(ctx context.Context) error {
 			close(s.ready)
 		}
 		worked := s.receive()
+		worked = s.overhear(now) || worked
 		worked = s.read() || worked
 		if s.txn.err != nil {
 			return s.txn.err
@@ -160,6 +161,7 @@ func (s *Service) wait(ctx context.Context) {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-s.watch.Wake():
+	case <-s.live.wake():
 	case d := <-s.requests:
 		s.txn.now = time.Now()
 		s.take(d)

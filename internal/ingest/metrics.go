@@ -22,6 +22,7 @@ type metrics struct {
 	files      *prometheus.GaugeVec // by state
 	fileErrors prometheus.Counter
 	newest     prometheus.Gauge
+	captured   *prometheus.CounterVec // by result
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -52,7 +53,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "ebbwatch", Subsystem: "ingest", Name: "newest_event_timestamp_seconds", Help: "Event time of the newest event.",
 		}),
 	}
-	reg.MustRegister(m.records, m.bytes, m.eventsVec, m.ignored, m.dead, m.suppressed, m.unmarked, m.commits, m.commitTime, m.files, m.fileErrors, m.newest)
+	m.captured = counter("capture_packets_total", "Packets that an interface has shown (received), and those among them that were lost for want of time (dropped).", "result")
+	reg.MustRegister(m.captured, m.records, m.bytes, m.eventsVec, m.ignored, m.dead, m.suppressed, m.unmarked, m.commits, m.commitTime, m.files, m.fileErrors, m.newest)
 	return m
 }
 

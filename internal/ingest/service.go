@@ -75,6 +75,8 @@ type Service struct {
 	ready    chan struct{}
 	draining chan struct{}
 	server   *webhook.Server // nil: none
+	live     *live           // nil: none
+	liveSink *sink
 }
 
 // New checks the configuration. Errors of it join all problems.
@@ -87,6 +89,9 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 	}
 	if cfg.S3.Enabled() && !kind.Objects() {
 		return nil, fmt.Errorf("s3: %s reads no objects", kind.Service)
+	}
+	if cfg.Capture.Interface != "" && !kind.accepts(input.Pcap) {
+		return nil, fmt.Errorf("capture.interface: %s reads no packets", kind.Service)
 	}
 	if w.Kafka.Slot == "" {
 		return nil, errors.New("kafka.instance: is empty")
@@ -138,7 +143,9 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.producer.Close()
 	defer s.close()
 	reading, served := s.serve(ctx)
+	captured := s.listen(reading)
 	err := s.loop(reading)
+	captured()
 	if err == nil || errors.Is(err, context.Canceled) {
 		err = s.drain(context.WithoutCancel(ctx))
 	}
@@ -238,6 +245,11 @@ func (s *Service) restore(ctx context.Context) (err error) {
 	s.hook = &sink{
 		transaction: s.txn, ctx: context.WithoutCancel(ctx), source: s.cfg.Webhook.Name, name: s.cfg.Webhook.Name,
 		realm: s.cfg.Webhook.Realm, feed: always{}, webhook: true,
+	}
+	if s.cfg.Capture.Interface != "" {
+		if err := s.capture(ctx); err != nil {
+			return err
+		}
 	}
 	s.watch = tail.NewWatch(s.log)
 	s.log.Info("reading", "sources", len(s.sources), "positions", len(files))

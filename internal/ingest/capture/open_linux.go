@@ -10,6 +10,8 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // Kinds of interfaces, ARPHRD_… of Linux.
@@ -61,7 +63,11 @@ func open(cfg Config) (handle, layers.LinkType, error) {
 		}
 		return nil, 0, err
 	}
-	if err := configure(h, cfg); err != nil {
+	err = configure(h, cfg)
+	if err == nil && n == arpLoopback {
+		err = onlyIncoming(h)
+	}
+	if err != nil {
 		_ = h.Close() // the first error tells more
 		return nil, 0, err
 	}
@@ -76,6 +82,24 @@ func configure(h *pcapgo.EthernetHandle, cfg Config) error {
 		if err := h.SetPromiscuous(true); err != nil {
 			return fmt.Errorf("promiscuous: %w", err)
 		}
+	}
+	return nil
+}
+
+// onlyIncoming leaves out what is sent: a loopback shows it twice, sent and
+// received.
+func onlyIncoming(h *pcapgo.EthernetHandle) error {
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{Val: 0},
+	})
+	if err == nil {
+		err = h.SetBPF(program)
+	}
+	if err != nil {
+		return fmt.Errorf("filter of the loopback: %w", err)
 	}
 	return nil
 }

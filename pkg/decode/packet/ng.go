@@ -278,7 +278,7 @@ func (r *Reader) statistics(body []byte, sink decode.Sink) bool {
 	if system.Known() {
 		dropped = event.N(dropped.Or(0) + system.Or(0))
 	}
-	r.tracker.health(ts, event.Origin{Name: r.name, Offset: event.N(r.consumed)}, received, dropped, sink)
+	r.tracker.Health(ts, event.Origin{Name: r.name, Offset: event.N(r.consumed)}, received, dropped, sink)
 	return true
 }
 

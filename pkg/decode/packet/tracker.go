@@ -307,8 +307,9 @@ func (t *Tracker) hex(id uint64) string {
 // view is b as a string without a copy: b must not change while it is in use.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// health emits what a capture says about its own losses.
-func (t *Tracker) health(ts int64, at event.Origin, received, dropped event.Count, sink decode.Sink) {
+// Health emits what a capture says about its own losses: packets received, the
+// dropped ones among them, and dropped.
+func (t *Tracker) Health(ts int64, at event.Origin, received, dropped event.Count, sink decode.Sink) {
 	e := t.begin(event.KindHealth, max(ts, 1), at)
 	e.Health.Received, e.Health.Dropped = received, dropped
 	if all := received.Or(0); all > 0 && dropped.Known() {
