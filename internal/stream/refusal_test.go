@@ -228,7 +228,11 @@ func TestTopicsThatChangeUnderAService(t *testing.T) {
 		if err := cases[i].do(w); err != nil {
 			t.Fatal(err)
 		}
-		if err := in.end(); !strings.Contains(err.Error(), cases[i].want) {
+		want := cases[i].want
+		if *realBrokers != "" && cases[i].name == "created anew" {
+			want = "topic in was deleted" // it may be seen before it is created
+		}
+		if err := in.end(); !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -265,7 +269,9 @@ func TestAnOutputThatNoTopicTakes(t *testing.T) {
 func TestAbortsWithoutEndAreAnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	if _, err := w.adm.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: new("64")}}, "out"); err != nil {
+	// An output's batch is larger, the marker of a transaction's end (78 bytes)
+	// is not: Kafka holds it to the same bound, and no abort ends without it.
+	if _, err := w.adm.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: new("100")}}, "out"); err != nil {
 		t.Fatal(err)
 	}
 	w.produce(&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("1 1")}, &kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("100 1")})

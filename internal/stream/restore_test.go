@@ -299,6 +299,7 @@ func TestEpochKindsAreChecked(t *testing.T) {
 func TestEmbeddedStateIsTrimmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
+	w.inject() // a cluster's state topics are compacted, never trimmed
 	w.cfg.Embedded = true
 	w.cfg.SnapshotCycle = 40 * time.Millisecond
 	rng := rand.New(rand.NewPCG(14, 1))

@@ -21,6 +21,7 @@ echo "real Kafka: three nodes at $brokers"
 # Tests that forge answers of the broker need kfake; these do not.
 tests='TestOutputsAreThoseOfTheOracle|TestTwoInputsHaveTheirOwnPlaces|TestCommittedOutputsAreToldOnce|TestDrainLeavesNothingToReplay|TestRebalance'
 tests+='|TestKilledAnywhere|TestEventsAndPositionAreOneCommit|TestTheTailOfATopicCanBeRead|TestReadingEndsBehindAnOpenTransaction|TestAStalledReadIsAnError'
+tests+='|TestAbortsWithoutEndAreAnError|TestAnOutputThatNoTopicTakes|TestTopicsThatChangeUnderAService|TestPanicEndsTheProcess'
 go test -count=1 -timeout 4m ./internal/stream -run "^($tests)\$" -brokers "${brokers%%,*}" -parallel 1 -crashes 2
 
 go build -trimpath -tags ebbcrash -o bin/crash/ ./cmd/... ./internal/crash/series
