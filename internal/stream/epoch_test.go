@@ -31,7 +31,7 @@ func TestInstancesAgreeOnAnEpoch(t *testing.T) {
 			old.setEpoch("B") // while it runs
 			feed()
 			w.settle()
-			newer := w.start("C")
+			newer := w.start("C", func(c *Config) { c.Slot = "1" }) // two live instances share no slot
 			feed()
 			w.settle()
 			if name == "kill" {
