@@ -82,6 +82,13 @@ type Lazy interface {
 	Wants(e *event.Event, env *Env) bool
 }
 
+// Choosy is a Detector to whose states, whatever they know, some events of the
+// wanted kinds mean nothing. Where Ignores is true, no state is asked, nor looked
+// for. env has no Key during the call.
+type Choosy interface {
+	Ignores(e *event.Event, env *Env) bool
+}
+
 // Based is a Detector whose states lean on what another remembers of the same
 // key, so that several need not remember it each for itself. The other one runs
 // before it, and need not be listed: the first of a Set's detectors that leans

@@ -71,10 +71,11 @@ type marks struct {
 	byName    map[string]*observer
 	byID      map[event.Observer]*observer
 	instances map[string]*instance
-	last      *observer   // the one asked for last: events come in runs
-	order     []*observer // heap by low
-	heard     silence     // instances by the time of their last mark
-	gone      silence     // the expired ones
+	last      *observer     // the one asked for last: events come in runs
+	recent    [64]*observer // those asked for of late, by a piece of their names
+	order     []*observer   // heap by low
+	heard     silence       // instances by the time of their last mark
+	gone      silence       // the expired ones
 	touched   []*observer
 	names     []string
 	lost      int64 // sources and instances beyond the bounds, since it was asked
@@ -94,6 +95,11 @@ func (m *marks) of(o *event.Observer) *observer {
 	if m.last != nil && m.last.id == *o {
 		return m.last
 	}
+	at := &m.recent[recentPlace(o.Name)]
+	if *at != nil && (*at).id == *o {
+		m.last = *at
+		return m.last
+	}
 	ob := m.byID[*o]
 	if ob == nil {
 		id := event.Observer{Type: strings.Clone(o.Type), Name: strings.Clone(o.Name), Realm: strings.Clone(o.Realm)}
@@ -106,7 +112,20 @@ func (m *marks) of(o *event.Observer) *observer {
 		}
 	}
 	m.last = ob
+	if ob.known {
+		*at = ob
+	}
 	return ob
+}
+
+// recentPlace is where an observer of a name is looked for without a map: the
+// ends of names differ.
+func recentPlace(name string) int {
+	n := len(name)
+	if n < 2 {
+		return n
+	}
+	return (31*int(name[n-1]) + int(name[n-2]) + n) % 64
 }
 
 func (m *marks) saw(e *event.Event) { m.of(&e.Observer).kinds |= 1 << e.Kind }
@@ -314,6 +333,7 @@ func (m *marks) settle(ob *observer) {
 		delete(m.byID, ob.id)
 		ob.known = false
 		m.last = nil
+		m.recent = [64]*observer{}
 	case ob.place < 0:
 		ob.place = len(m.order)
 		m.order = append(m.order, ob)

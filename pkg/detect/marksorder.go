@@ -119,4 +119,5 @@ func (m *marks) join(o *marks) {
 		}
 	}
 	m.last = nil
+	m.recent = [64]*observer{}
 }

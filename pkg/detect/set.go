@@ -47,6 +47,7 @@ type Set struct {
 	infos     []Info
 	wants     [32][]int // event.Kind → detectors that take it
 	lazy      []Lazy    // by detector; nil where it wants to know all
+	choosy    []Choosy  // by detector; nil where no event is ignored
 	bases     []int     // by detector: what its states lean on, −1 where nothing
 
 	sources [buckets]map[string]*source
@@ -110,6 +111,8 @@ func (s *Set) add(d Detector) error {
 	}
 	i := len(s.detectors)
 	lazy, _ := d.(Lazy)
+	choosy, _ := d.(Choosy)
+	s.choosy = append(s.choosy, choosy)
 	s.detectors, s.infos = append(s.detectors, d), append(s.infos, info)
 	s.lazy, s.bases = append(s.lazy, lazy), append(s.bases, base)
 	if info.Within != "" {
@@ -228,6 +231,9 @@ func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Contex
 	s.lru.touch(src)
 	for _, i := range wants {
 		h := src.find(i)
+		if c := s.choosy[i]; c != nil && (h == nil || h.armed()) && c.Ignores(e, &s.env) {
+			continue
+		}
 		if h == nil {
 			if !s.cares(i, e) {
 				continue

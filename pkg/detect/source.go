@@ -82,6 +82,10 @@ func (h *held) alarmOf(q *timerQueue) *alarm {
 	return nil
 }
 
+// armed reports whether the timer that the state waits for, if any, stands in
+// its queue.
+func (h *held) armed() bool { return h.next.queue == nil || h.alarmOf(h.next.queue) != nil }
+
 // set notes a timer of an observer for which none is set.
 func (h *held) set(q *timerQueue, at int64) {
 	if h.alarm.queue == nil {

@@ -17,24 +17,27 @@ const (
 
 // view is what one observer shows of one client.
 type view struct {
-	client netip.Addr
-	realm  string
-	hours  detect.Hours[domain] // by registered domain
-	shards detect.Hours[shard]  // of the client as a whole, subject ""
+	// What traffic needs comes first: most clients have nothing else.
 
-	entries  int // of all samples
-	lookups  []lookup
-	answers  []uint32 // the addresses of lookups, hashed, one after the other
 	contacts []contact
-	wake     int64 // when settle is wanted
-	blind    int64 // up to where contacts were dropped
-
-	panes []pane // at most one of those whose numbers are the same modulo panesKept
 	// connected are the panes in which traffic of the client was seen: bit i
 	// is the pane latest−i.
 	connected uint64
-	latest    int64 // pane
-	newest    int64 // event time
+	latest    int64                // pane
+	newest    int64                // event time
+	wake      int64                // when settle is wanted
+	hours     detect.Hours[domain] // by registered domain
+	shards    detect.Hours[shard]  // of the client as a whole, subject ""
+
+	entries int // of all samples
+	lookups []lookup
+	answers []uint32 // the addresses of lookups, hashed, one after the other
+	blind   int64    // up to where contacts were dropped
+
+	client netip.Addr
+	realm  string
+
+	panes []pane // at most one of those whose numbers are the same modulo panesKept
 
 	days []day // in order of their beginning
 }

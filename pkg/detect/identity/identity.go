@@ -51,10 +51,10 @@ func (*Detector) New() detect.State { return &state{} }
 
 // binding is the wider identifier of one type that a narrower one belongs to.
 type binding struct {
-	narrow, wide signal.Identifier
 	// sent is the event time for which the fact was sent last, changed when
 	// the wider one changed last.
 	sent, changed int64
+	wide, narrow  signal.Identifier
 }
 
 // state remembers the bindings of one key, by a hash of the narrow identifier
@@ -72,7 +72,7 @@ type state struct {
 // known is a binding with its hash.
 type known struct {
 	id uint64
-	*binding
+	binding
 }
 
 // maxFew is how many bindings are kept without a map.
@@ -83,33 +83,38 @@ func (s *state) len() int { return len(s.few) + len(s.many) }
 func (s *state) find(id uint64) *binding {
 	for i := range s.few {
 		if s.few[i].id == id {
-			return s.few[i].binding
+			return &s.few[i].binding
 		}
 	}
 	return s.many[id]
 }
 
-// put enters a binding that is not there.
-func (s *state) put(id uint64, x *binding) {
-	switch n := len(s.few); {
-	case s.many != nil:
-		s.many[id] = x
-	case n < maxFew:
-		s.few = append(slices.Grow(s.few, 1), known{id, x})
-	default:
-		s.many = map[uint64]*binding{id: x}
+// put enters a binding that is not there. It is valid until the next one.
+func (s *state) put(id uint64, x binding) *binding {
+	n := len(s.few)
+	if s.many == nil && n < maxFew {
+		if n == cap(s.few) {
+			s.few = append(make([]known, 0, n+max(1, n/2)), s.few...)
+		}
+		s.few = append(s.few, known{id, x})
+		return &s.few[n].binding
+	}
+	if s.many == nil {
+		s.many = map[uint64]*binding{}
 		for _, k := range s.few {
-			s.many[k.id] = k.binding
+			s.many[k.id] = &k.binding
 		}
 		s.few = nil
 	}
+	s.many[id] = &x
+	return &x
 }
 
 // Size implements detect.Sized.
 func (s *state) Size() int {
-	size := 64 + 16*cap(s.few) + 32*len(s.many)
+	size := 64 + cap(s.few)*int(unsafe.Sizeof(known{})) + (32+int(unsafe.Sizeof(binding{})))*len(s.many)
 	for _, x := range s.sorted() {
-		size += int(unsafe.Sizeof(*x)) + len(x.narrow.Value) + len(x.wide.Value)
+		size += len(x.narrow.Value) + len(x.wide.Value)
 	}
 	return size
 }
@@ -296,16 +301,14 @@ func (s *state) admit(id uint64, now int64) *binding {
 		}
 		delete(s.many, hash(oldest.narrow.Type, oldest.narrow.Value, oldest.wide.Type))
 	}
-	x := &binding{}
-	s.put(id, x)
-	return x
+	return s.put(id, binding{})
 }
 
 // sorted are the bindings in the order of their texts.
 func (s *state) sorted() []*binding {
 	list := make([]*binding, 0, s.len())
-	for _, k := range s.few {
-		list = append(list, k.binding)
+	for i := range s.few {
+		list = append(list, &s.few[i].binding)
 	}
 	for _, x := range s.many {
 		list = append(list, x)
@@ -326,8 +329,8 @@ func (s *state) Advance(*detect.Env) {}
 // sent again anyway. That all sources have closed says nothing about time.
 func (s *state) Expired(low int64) bool {
 	current := func(x *binding) bool { return low == detect.Never || x.sent+refresh > low }
-	for _, k := range s.few {
-		if current(k.binding) {
+	for i := range s.few {
+		if current(&s.few[i].binding) {
 			return false
 		}
 	}
@@ -356,7 +359,7 @@ func (s *state) Load(data []byte) error {
 	r := operator.NewReader(data)
 	s.few, s.many = nil, nil
 	for range r.Count() {
-		x := &binding{
+		x := binding{
 			narrow: signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
 			wide:   signal.Identifier{Type: signal.IDType(r.String()), Value: r.String()},
 			sent:   r.Int(), changed: r.Int(),

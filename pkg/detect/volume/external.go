@@ -52,6 +52,11 @@ func (d *externalTransfer) New() detect.State { return newLedger(d) }
 // Wants implements detect.Lazy.
 func (d *externalTransfer) Wants(e *event.Event, env *detect.Env) bool { return begins(d, e, env) }
 
+// Ignores implements detect.Choosy.
+func (d *externalTransfer) Ignores(e *event.Event, env *detect.Env) bool {
+	return carries(e) && !begins(d, e, env)
+}
+
 // keyed: an address that stands for many is no source, and nothing but what
 // was sent counts.
 func (d *externalTransfer) keyed(up uint64, _ channel, shared bool) (counts, byPort bool) {

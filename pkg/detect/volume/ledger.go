@@ -56,6 +56,9 @@ type rules interface {
 // ledger is the state of one key: how much went to which destination.
 type ledger struct {
 	rules rules
+	next  int64  // when Advance is wanted: derived from the pairs
+	last  int64  // newest event time
+	only  string // the observer where there is one: derived
 	// names are what the key remembers of names, while it is applied to; nil
 	// is none.
 	names     *names
@@ -66,10 +69,8 @@ type ledger struct {
 	seen seen
 	// spent is what closed windows took of caps.
 	spent allowance
-	last  int64 // newest event time
 
 	// What follows is derived from the pairs.
-	next    int64                  // when Advance is wanted
 	where   table[uint64, pairKey] // the pair of each connection that is kept by itself
 	bare    table[netip.Addr, int] // pairs by address
 	tracked int                    // connections kept by themselves
@@ -77,11 +78,14 @@ type ledger struct {
 
 func newLedger(r rules) *ledger { return &ledger{rules: r, next: detect.Never} }
 
+// carries reports whether an event tells of bytes.
+func carries(e *event.Event) bool { return e.Kind == event.KindConn || e.Kind == event.KindFlow }
+
 // begins reports whether an event is a transfer, with which a ledger begins: what
 // is called how is remembered elsewhere.
 func begins(r rules, e *event.Event, env *detect.Env) bool {
 	var t transfer
-	if e.Kind != event.KindConn && e.Kind != event.KindFlow || !measure(e, &t) {
+	if !carries(e) || !measure(e, &t) {
 		return false
 	}
 	counts, _ := r.keyed(t.up, t.channel, env.Site.Aggregator(t.src, t.time))
@@ -247,9 +251,18 @@ func (l *ledger) observer(name string) string {
 		}
 	}
 	if len(l.observers) < maxObservers {
-		l.observers = append(l.observers, name)
+		l.observers = append(slices.Grow(l.observers, 1), name)
+		l.only = only(l.observers)
 	}
 	return name
+}
+
+// only is the one of a list, "" where there are several.
+func only(observers []string) string {
+	if len(observers) == 1 {
+		return observers[0]
+	}
+	return ""
 }
 
 // admit makes a pair. Where there is no room, the quarter goes to which least
@@ -344,16 +357,8 @@ func (l *ledger) Next() detect.Timer {
 	if l.next == detect.Never {
 		return detect.NoTimer
 	}
-	return detect.Timer{Observer: l.timer(), At: l.next}
-}
-
-// timer is the observer that the windows wait for: all where there are
-// several.
-func (l *ledger) timer() string {
-	if len(l.observers) == 1 {
-		return l.observers[0]
-	}
-	return ""
+	// The windows wait for all observers where there are several.
+	return detect.Timer{Observer: l.only, At: l.next}
 }
 
 // closed reports whether all observers of the key have closed.

@@ -42,23 +42,24 @@ type meter struct {
 	d     *metered
 	names *names // what the key knows of names, remembered elsewhere
 
-	src   netip.Addr
-	id    uint16 // of the source in what is shared
-	last  int64  // newest event time
-	dnsAt int64  // when it last asked a name server that is seen
+	last   int64  // newest event time
+	next   int64  // when Advance is wanted
+	only   string // the observer where there is one: derived
+	src    netip.Addr
+	gauges []*gauge
+	routes table[routeKey, *route]
+	closed int32  // the last hour that was put into the baselines
+	id     uint16 // of the source in what is shared
+	grown  uint64 // since the hour was judged
+	dnsAt  int64  // when it last asked a name server that is seen
 
 	kinds  []*kind
-	gauges []*gauge
-	routes map[routeKey]*route
 	opened []opened
 	hellos []clientHello
 	marks  []hourMark
 	spoken []spoken
 	proof  []proof
 
-	grown  uint64 // since the hour was judged
-	closed int32  // the last hour that was put into the baselines
-	next   int64  // when Advance is wanted
 	// What follows is derived: the observers, and views and kinds by name, so
 	// that of equals it is not the first to come that is told.
 	observers []string
@@ -290,6 +291,7 @@ func (m *meter) derive() {
 		}
 		m.order = append(m.order, uint8(i))
 	}
+	m.only = only(m.observers)
 	for i := range m.kinds {
 		m.kindOrder = append(m.kindOrder, i)
 	}
@@ -344,10 +346,7 @@ func (m *meter) Next() detect.Timer {
 	if m.next == detect.Never {
 		return detect.NoTimer
 	}
-	if len(m.observers) == 1 {
-		return detect.Timer{Observer: m.observers[0], At: m.next}
-	}
-	return detect.Timer{At: m.next}
+	return detect.Timer{Observer: m.only, At: m.next}
 }
 
 // Advance implements detect.State: hours end. Where all sources have closed,
@@ -382,7 +381,7 @@ func (m *meter) forget(at int64) {
 	for _, r := range m.sortedRoutes() {
 		r.fold(tenOf(at))
 		if r.last < tenOf(at)-weekTens {
-			delete(m.routes, r.key)
+			m.routes.del(r.key)
 		}
 	}
 	m.spoken = slices.DeleteFunc(m.spoken, func(s spoken) bool { return s.start < at-2*24*3600*second })

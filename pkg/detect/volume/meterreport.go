@@ -184,7 +184,7 @@ func (m *meter) largest(f *reading) (best *route) {
 
 // destinations counts the routes with data in the window of a reading.
 func (m *meter) destinations(f *reading) (n int) {
-	for _, r := range m.routes {
+	for _, r := range m.routes.all {
 		if r.sum(f.view, tenOf(f.first)-1, tenOf(f.newest)).up > 0 {
 			n++
 		}

@@ -43,7 +43,7 @@ func (m *meter) Append(dst []byte) []byte {
 			}
 		}
 	}
-	dst = operator.AppendUint(dst, len(m.routes))
+	dst = operator.AppendUint(dst, m.routes.len())
 	for _, r := range m.sortedRoutes() {
 		dst = r.append(dst)
 	}
@@ -189,10 +189,7 @@ func (m *meter) Load(data []byte) error {
 	for range r.Count() {
 		x := &route{}
 		x.load(r)
-		if m.routes == nil {
-			m.routes = map[routeKey]*route{}
-		}
-		m.routes[x.key] = x
+		m.routes.set(x.key, x)
 	}
 	for range r.Count() {
 		m.opened = append(m.opened, opened{r.Uint(), r.Uint(), r.Uint(), r.Int(), r.Bool()})
@@ -204,7 +201,7 @@ func (m *meter) Load(data []byte) error {
 		m.marks = append(m.marks, hourMark{int32(r.Int()), uint8(r.Uint()), r.Bool(), baseline.State(r.Uint() & 3)})
 	}
 	m.spoken, m.proof = loadSpoken(r), loadProof(r)
-	if len(m.gauges) == 0 && (len(m.routes) > 0 || len(m.spoken) > 0) {
+	if len(m.gauges) == 0 && (m.routes.len() > 0 || len(m.spoken) > 0) {
 		return operator.ErrState // what follows relies on it
 	}
 	return r.Err()
@@ -224,7 +221,7 @@ func (m *meter) Size() int {
 	for _, g := range m.gauges {
 		n += int(unsafe.Sizeof(*g)) + 8 + cap(g.panes)*int(unsafe.Sizeof(pane10{}))
 	}
-	for _, r := range m.routes {
+	for _, r := range m.routes.all {
 		n += int(unsafe.Sizeof(*r)) + int(unsafe.Sizeof(routeKey{})) + 24 + len(r.key.name) +
 			cap(r.cells)*int(unsafe.Sizeof(routeCell{})) + cap(r.minutes)*int(unsafe.Sizeof(minute{})) + cap(r.spoken)*int(unsafe.Sizeof(spoken{})) + proofSize(r.proof)
 	}

@@ -70,6 +70,11 @@ func (d *uploadRatio) New() detect.State { return newLedger(d) }
 // Wants implements detect.Lazy.
 func (d *uploadRatio) Wants(e *event.Event, env *detect.Env) bool { return begins(d, e, env) }
 
+// Ignores implements detect.Choosy.
+func (d *uploadRatio) Ignores(e *event.Event, env *detect.Env) bool {
+	return carries(e) && !begins(d, e, env)
+}
+
 // keyed: a ping that nobody answers is no upload; ICMP has a detector of its
 // own.
 func (d *uploadRatio) keyed(_ uint64, c channel, _ bool) (counts, byPort bool) {

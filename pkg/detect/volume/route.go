@@ -122,21 +122,18 @@ func (m *meter) route(t *transfer, h *host, own bool, env *detect.Env) (*route, 
 	if t.up > 0 {
 		m.d.shared.used(tag, m.id, baseline.HourOf(t.time))
 	}
-	r := m.routes[key]
+	r, _ := m.routes.get(key)
 	if r == nil {
 		st, limit := standingOf(t, name, env)
 		// Of a flow's two records the answer may come first.
 		if t.up < routeBytes && (t.up > 0 || t.down < routeBytes) {
 			return nil, st
 		}
-		if len(m.routes) >= maxRoutes {
+		if m.routes.len() >= maxRoutes {
 			m.evictRoutes(env)
 		}
-		if m.routes == nil {
-			m.routes = map[routeKey]*route{}
-		}
 		r = &route{key: key, tag: tag, standing: st, limit: limit, tenant: tenant, class: class, first: tenOf(t.time)}
-		m.routes[key] = r
+		m.routes.set(key, r)
 	} else {
 		r.standing, r.limit = standingOf(t, name, env)
 	}
@@ -178,15 +175,15 @@ func (m *meter) evictRoutes(env *detect.Env) {
 	list := m.sortedRoutes()
 	slices.SortStableFunc(list, func(a, b *route) int { return cmp.Or(cmp.Compare(a.all, b.all), cmp.Compare(a.last, b.last)) })
 	for _, r := range list[:maxRoutes/4] {
-		delete(m.routes, r.key)
+		m.routes.del(r.key)
 	}
 	env.Count("routes_evicted", meterInfoID, maxRoutes/4)
 }
 
 // sortedRoutes are the routes in the order of their keys.
 func (m *meter) sortedRoutes() []*route {
-	list := make([]*route, 0, len(m.routes))
-	for _, r := range m.routes {
+	list := make([]*route, 0, m.routes.len())
+	for _, r := range m.routes.all {
 		list = append(list, r)
 	}
 	slices.SortFunc(list, func(a, b *route) int { return a.key.compare(b.key) })

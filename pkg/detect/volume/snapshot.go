@@ -67,6 +67,7 @@ func (l *ledger) Load(data []byte) error {
 	for range r.Count() {
 		l.observers = append(l.observers, r.String())
 	}
+	l.only = only(l.observers)
 	l.seen.load(r)
 	for range r.Count() {
 		p := &pair{}
