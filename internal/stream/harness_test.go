@@ -33,6 +33,7 @@ type world struct {
 	cfg     Config
 	parts   int32
 	proof   proof
+	quiet   time.Duration // of connections, which is also how often topics are looked at; 0 is a product's
 }
 
 // brokers of a real cluster, where group.min.session.timeout.ms is at most

@@ -102,6 +102,7 @@ func (w *world) start(epoch string, change ...func(*Config)) *instance {
 	cfg.Options = []kgo.Opt{
 		kgo.Dialer(n.dial), kgo.SessionTimeout(2 * time.Second), kgo.RebalanceTimeout(4 * time.Second),
 		kgo.HeartbeatInterval(100 * time.Millisecond), kgo.TransactionTimeout(1500 * time.Millisecond),
+		kgo.MetadataMinAge(100 * time.Millisecond), // else an error of a partition is looked into after up to 5 s
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -125,6 +126,7 @@ func (i *instance) make() *Engine {
 		i.w.t.Error(err)
 		return nil
 	}
+	e.conn.quiet = i.w.quiet
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.epoch != "" {

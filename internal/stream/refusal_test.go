@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,12 +156,12 @@ func TestARefusalWhileRunning(t *testing.T) {
 	n := &network{}
 	e, err := New(Config{
 		Service: "test", Slot: "0", Brokers: cluster.ListenAddrs(), Inputs: []string{"in"}, State: "state", Outputs: []string{"out"}, DeadLetter: "dead",
-		Options: []kgo.Opt{login("ebb", "right"), kgo.Dialer(n.dial)},
+		Options: []kgo.Opt{login("ebb", "right"), kgo.Dialer(n.dial), kgo.HeartbeatInterval(200 * time.Millisecond), kgo.MetadataMinAge(100 * time.Millisecond)},
 	}, newCounter, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.conn.quiet = 3500 * time.Millisecond // a heartbeat comes every 3 s
+	e.conn.quiet = time.Second // five heartbeats
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -222,6 +223,7 @@ func TestTopicsThatChangeUnderAService(t *testing.T) {
 	together(t, len(cases), func(i int) string { return cases[i].name }, func(t *testing.T, i int) {
 		t.Helper()
 		w := newWorld(t, 1)
+		w.quiet = 500 * time.Millisecond
 		in := w.start("A")
 		w.produce(&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte("1 1")})
 		w.settle()
@@ -284,6 +286,7 @@ func TestAbortsWithoutEndAreAnError(t *testing.T) {
 func startService(t *testing.T, brokers []string, opts []kgo.Opt, ready bool) error {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
+	opts = append(slices.Clone(opts), kgo.MetadataMinAge(100*time.Millisecond)) // 5 s by default
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	if err := EnsureTopics(ctx, ProducerConfig{Service: "detect", Brokers: brokers, Options: opts}, log, topic.Table()...); err != nil {
