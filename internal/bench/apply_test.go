@@ -45,6 +45,7 @@ func (t *tape) add(key, value []byte, at int64, mark bool) {
 }
 
 func (t *tape) play(tb testing.TB, set operator.Operator, offset int64, c *sum) (records int) {
+	tb.Helper()
 	flow, mark := event.KindFlow.String(), event.KindMark.String()
 	from := 0
 	var r operator.Record
