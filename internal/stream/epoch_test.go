@@ -2,6 +2,7 @@ package stream
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -50,10 +51,10 @@ func TestInstancesAgreeOnAnEpoch(t *testing.T) {
 
 			epochs := w.storedEpochs()
 			w.check(w.storedEpochs())
-			seen := ""
+			var seen strings.Builder
 			for tp, list := range epochs {
 				for i, e := range list {
-					seen += string(e.data)
+					seen.WriteString(string(e.data))
 					if i > 0 && string(list[i-1].data) >= string(e.data) {
 						t.Errorf("%s: epoch %s from %d follows %s", tp, e.data, e.from, list[i-1].data)
 					}
@@ -62,7 +63,7 @@ func TestInstancesAgreeOnAnEpoch(t *testing.T) {
 					t.Errorf("%s: %d epochs, the change while it ran is not among them", tp, len(list))
 				}
 			}
-			if seen == "" {
+			if seen.String() == "" {
 				t.Error("no epochs were stored")
 			}
 		})

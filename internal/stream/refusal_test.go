@@ -163,8 +163,7 @@ func TestARefusalWhileRunning(t *testing.T) {
 	}
 	e.conn.quiet = time.Second // five heartbeats
 	done := make(chan error, 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := t.Context()
 	go func() { done <- e.Run(ctx) }()
 	for !e.Ready() {
 		select {

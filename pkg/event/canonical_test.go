@@ -90,7 +90,7 @@ func TestScannedValues(t *testing.T) {
 		"::ffff:1.2.3.4", "2001:db8::1", "fe80::1%en0", "", "1.2.3.400", "1234.1.1.1", "1.2.3.x",
 	} {
 		for n := range 20 {
-			same(t, []byte(fmt.Sprintf(`{"kind":"dns","v":1,"source.ip":"%s","destination.domain":"%s"}`, octets, strings.Repeat("x", n))))
+			same(t, fmt.Appendf(nil, `{"kind":"dns","v":1,"source.ip":"%s","destination.domain":"%s"}`, octets, strings.Repeat("x", n)))
 		}
 		same(t, []byte(`{"kind":"dns","v":1,"source.ip":"`+octets+`"}`))
 		same(t, []byte(`{"kind":"dns","v":1,"dns.resolved_ip":["`+octets+`","1.2.3.4"]}`))
