@@ -80,6 +80,11 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
 		}
 	}
+	if cfg.PubSub.Enabled() {
+		if out, err = withMessages(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
+			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
+		}
+	}
 	return prepared(room, common, out), nil
 }
 

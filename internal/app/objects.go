@@ -6,6 +6,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/objects"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/pubsub"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/topics"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
@@ -31,6 +32,29 @@ func withObjects(room *Room, kind ingest.Kind, common *Common, cfg *ingest.Confi
 	files.Ready = func() error {
 		if !o.Ready() {
 			return errors.New("the group that reads objects was not joined yet")
+		}
+		return ready()
+	}
+	return files, nil
+}
+
+// withMessages puts the reader of Pub/Sub beside an ingest service.
+func withMessages(room *Room, kind ingest.Kind, common *Common, cfg *ingest.Config, opts []kgo.Opt, st *site.Site, s *ingest.Service, files Service) (Service, error) {
+	o, err := pubsub.New(kind, cfg, pubsub.World{
+		Kafka: stream.ProducerConfig{
+			Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts,
+		},
+		Site: st, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": kind.Service}, room.Metrics),
+		Engine: room.Metrics, Outside: s.Outside(),
+	})
+	if err != nil {
+		return Service{}, err
+	}
+	run, ready := files.Run, files.Ready
+	files.Run = func(ctx context.Context) error { return beside(ctx, o.Run, run) }
+	files.Ready = func() error {
+		if !o.Ready() {
+			return errors.New("the group that reads messages was not joined yet")
 		}
 		return ready()
 	}

@@ -41,6 +41,7 @@ type Config struct {
 	Webhook Webhook `yaml:"webhook"`
 	S3      S3      `yaml:"s3"`
 	Topics  Topics  `yaml:"topics"`
+	PubSub  PubSub  `yaml:"pubsub"`
 	// Capture is a network interface; only ingest-packet has one.
 	Capture capture.Config `yaml:"capture"`
 }
@@ -116,14 +117,14 @@ func Default() Config {
 		Settle: 2 * time.Second, FinishAfter: 5 * time.Minute, Forget: 48 * time.Hour,
 		MaxFiles: 100_000, MaxLine: input.DefaultMaxLine, MaxExpanded: l.Bytes, MaxRatio: l.Ratio,
 		Webhook: Webhook{Name: "webhook", MaxBody: 1 << 20, Queue: 256}, S3: defaultS3(),
-		Capture: capture.Default(),
+		PubSub: defaultPubSub(), Capture: capture.Default(),
 	}
 }
 
 // Reads reports whether anything to read is configured.
 func (c *Config) Reads() bool {
 	return len(c.Sources) > 0 || len(c.Paths) > 0 || c.Webhook.Listen != "" || c.S3.Enabled() || len(c.Topics.Read) > 0 ||
-		c.Capture.Interface != ""
+		c.PubSub.Enabled() || c.Capture.Interface != ""
 }
 
 // Validate returns all problems, each with its key.
@@ -137,6 +138,7 @@ func (c *Config) Validate() error {
 	}
 	c.S3.validate(c.Once, bad)
 	c.Topics.validate(c.Once, bad)
+	c.PubSub.validate(c.Once, bad)
 	if c.Capture.Interface != "" && c.Once {
 		bad("once", "does not go with capture.interface: what passes has no end")
 	}

@@ -90,6 +90,9 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 	if cfg.S3.Enabled() && !kind.Objects() {
 		return nil, fmt.Errorf("s3: %s reads no objects", kind.Service)
 	}
+	if cfg.PubSub.Enabled() && !kind.Messages() {
+		return nil, fmt.Errorf("pubsub.subscriptions: %s reads no messages", kind.Service)
+	}
 	if cfg.Capture.Interface != "" && !kind.accepts(input.Pcap) {
 		return nil, fmt.Errorf("capture.interface: %s reads no packets", kind.Service)
 	}
