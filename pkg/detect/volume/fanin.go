@@ -428,7 +428,8 @@ func (c *collector) Append(dst []byte) []byte {
 // Load implements detect.State.
 func (c *collector) Load(data []byte) error {
 	r := operator.NewReader(data)
-	if r.Uint() != meterVersion {
+	version := r.Uint()
+	if version == 0 || version > meterVersion {
 		return operator.ErrState
 	}
 	c.host, c.first, c.closed, c.last, c.next, c.layer = r.Addr(), int32(r.Int()), int32(r.Int()), r.Int(), r.Int(), layer(r.Int()&1)
@@ -448,7 +449,7 @@ func (c *collector) Load(data []byte) error {
 		}
 		c.cells = append(c.cells, x)
 	}
-	c.spoken, c.proof = loadSpoken(r), loadProof(r)
+	c.spoken, c.proof = loadSpoken(r, version), loadProof(r)
 	if !slices.IsSortedFunc(c.cells, func(a, b collected) int { return a.compare(&b) }) {
 		return operator.ErrState
 	}

@@ -128,6 +128,7 @@ type spoken struct {
 	start int64
 
 	up, down uint64
+	shows    int64 // meter.shows; 0: of a state that did not keep it
 }
 
 func newMeter(d *metered) *meter { return &meter{d: d, next: detect.Never} }

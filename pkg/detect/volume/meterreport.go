@@ -58,14 +58,30 @@ func (m *meter) say(list *[]spoken, f *reading, on site.Subject, e *event.Event,
 		*list = append(*list, spoken{rule: uint8(f.rule), start: f.start})
 		at = len(*list) - 1
 	} else if s := &(*list)[at]; final {
-		if s.mask == f.mask && s.up == f.up && s.down == f.down && s.score == float32(f.score) || f.score == 0 && s.score == 0 {
+		// What is told at the end does not depend on what came first: neither the
+		// view, of equal ones, nor the time.
+		if s.view == f.view && (s.shows == 0 || s.shows == m.shows(f)) && s.mask == f.mask && s.up == f.up && s.down == f.down && s.score == float32(f.score) || f.score == 0 && s.score == 0 {
 			return
 		}
 	} else if f.score < float64(s.score) || f.score == float64(s.score) && (f.score == 0 || f.up < 2*s.up) {
 		return
 	}
-	(*list)[at] = spoken{rule: uint8(f.rule), view: f.view, mask: f.mask, score: float32(f.score), start: f.start, up: f.up, down: f.down}
+	(*list)[at] = spoken{rule: uint8(f.rule), view: f.view, mask: f.mask, score: float32(f.score), start: f.start, up: f.up, down: f.down, shows: m.shows(f)}
 	m.tell(f, on, e, env)
+}
+
+// shows is a hash of what a signal says beside its numbers: until when, and where
+// most went. It is never 0.
+func (m *meter) shows(f *reading) int64 {
+	r := f.route
+	if r == nil {
+		r = m.largest(f)
+	}
+	h := f.newest
+	if r != nil {
+		h = h*1_000_003 + int64(r.tag)&0xffffffff<<24 + int64(r.to.port)<<8 + int64(r.to.channel) + int64(len(r.to.name))<<56
+	}
+	return max(h, -h, 1)
 }
 
 // tell sends the signal of a reading.

@@ -10,7 +10,7 @@ import (
 )
 
 // meterVersion is the format of a meter's state.
-const meterVersion = 1
+const meterVersion = 2 // 1 has no hash in what was said
 
 // Append implements detect.State.
 func (m *meter) Append(dst []byte) []byte {
@@ -69,14 +69,17 @@ func appendSpoken(dst []byte, list []spoken) []byte {
 	dst = operator.AppendUint(dst, len(list))
 	for _, s := range list {
 		dst = operator.AppendFloat(operator.AppendUint(operator.AppendUint(operator.AppendUint(dst, s.rule), s.view), uint32(s.mask)), float64(s.score))
-		dst = operator.AppendUint(operator.AppendUint(operator.AppendInt(dst, s.start), s.up), s.down)
+		dst = operator.AppendInt(operator.AppendUint(operator.AppendUint(operator.AppendInt(dst, s.start), s.up), s.down), s.shows)
 	}
 	return dst
 }
 
-func loadSpoken(r *operator.Reader) (list []spoken) {
+func loadSpoken(r *operator.Reader, version uint64) (list []spoken) {
 	for range r.Count() {
 		s := spoken{rule: uint8(r.Uint()), view: uint8(r.Uint()), mask: uint16(r.Uint()), score: float32(r.Float()), start: r.Int(), up: r.Uint(), down: r.Uint()}
+		if version > 1 {
+			s.shows = r.Int()
+		}
 		if s.rule < rules9 || s.rule == ruleDrift {
 			list = append(list, s)
 		}
@@ -125,7 +128,7 @@ func (r *route) append(dst []byte) []byte {
 	return appendProof(appendSpoken(dst, r.spoken), r.proof)
 }
 
-func (r *route) load(d *operator.Reader) {
+func (r *route) load(d *operator.Reader, version uint64) {
 	r.key = routeKey{d.String(), d.Addr(), d.Bool()}
 	r.tag = r.key.tag()
 	r.standing, r.limit, r.class = routeStanding(d.Uint()), d.Uint(), class(min(d.Uint(), uint64(classDrop)))
@@ -143,13 +146,14 @@ func (r *route) load(d *operator.Reader) {
 	for range d.Count() {
 		r.minutes = append(r.minutes, minute{int32(d.Int()), uint8(d.Uint()), d.Uint()})
 	}
-	r.spoken, r.proof = loadSpoken(d), loadProof(d)
+	r.spoken, r.proof = loadSpoken(d, version), loadProof(d)
 }
 
 // Load implements detect.State.
 func (m *meter) Load(data []byte) error {
 	r := operator.NewReader(data)
-	if r.Uint() != meterVersion {
+	version := r.Uint()
+	if version == 0 || version > meterVersion {
 		return operator.ErrState
 	}
 	m.src, m.id = r.Addr(), uint16(r.Uint())
@@ -188,7 +192,7 @@ func (m *meter) Load(data []byte) error {
 	m.derive()
 	for range r.Count() {
 		x := &route{}
-		x.load(r)
+		x.load(r, version)
 		m.routes.set(x.key, x)
 	}
 	for range r.Count() {
@@ -200,7 +204,7 @@ func (m *meter) Load(data []byte) error {
 	for range r.Count() {
 		m.marks = append(m.marks, hourMark{int32(r.Int()), uint8(r.Uint()), r.Bool(), baseline.State(r.Uint() & 3)})
 	}
-	m.spoken, m.proof = loadSpoken(r), loadProof(r)
+	m.spoken, m.proof = loadSpoken(r, version), loadProof(r)
 	if len(m.gauges) == 0 && (m.routes.len() > 0 || len(m.spoken) > 0) {
 		return operator.ErrState // what follows relies on it
 	}
