@@ -6,9 +6,39 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// observedBalancer tells what the group has assigned to this member as soon as it
+// says so. The client's own callback for that would wait for the poll loop.
+type observedBalancer struct {
+	kgo.GroupBalancer
+	assigned func(map[string][]int32)
+}
+
+// ParseSyncAssignment implements kgo.GroupBalancer.
+func (b observedBalancer) ParseSyncAssignment(data []byte) (map[string][]int32, error) {
+	parts, err := b.GroupBalancer.ParseSyncAssignment(data)
+	if err == nil {
+		b.assigned(parts)
+	}
+	return parts, err
+}
+
+// onJoined notes what is ours after a rebalance.
+func (e *Engine) onJoined(assigned map[string][]int32) {
+	owned := map[tp]bool{}
+	for topic, parts := range assigned {
+		for _, p := range parts {
+			owned[tp{topic, p}] = true
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owned = owned
+}
 
 // onFetched keeps what the group knows of newly assigned partitions; the
 // client itself drops the metadata.
@@ -175,7 +205,7 @@ func (e *Engine) rebuild(ctx context.Context, parts []tp) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	resp, err := e.adm.FetchOffsets(kadm.RequireStable(ctx), e.cfg.Service)
+	resp, err := e.stableOffsets(ctx, parts)
 	if err != nil {
 		return fmt.Errorf("fetch the committed offsets: %w", err)
 	}
@@ -188,9 +218,6 @@ func (e *Engine) rebuild(ctx context.Context, parts []tp) error {
 		}
 		a := assignment{offset: at.Offset}
 		if o, ok := resp.Lookup(t.topic, t.partition); ok && o.At >= 0 {
-			if o.Err != nil {
-				return fmt.Errorf("fetch the committed offset of %s: %w", t, o.Err)
-			}
 			if o.At != at.Offset {
 				return fmt.Errorf("%s is committed at %d, the client has rewound to %d", t, o.At, at.Offset)
 			}
@@ -199,4 +226,27 @@ func (e *Engine) rebuild(ctx context.Context, parts []tp) error {
 		e.assign(t, a)
 	}
 	return nil
+}
+
+// stableOffsets returns what the group has committed for the partitions, once no
+// transaction has a commit of them pending: the end of one is answered before
+// all brokers know of it, and until then a partition has an error in place of
+// its offset.
+func (e *Engine) stableOffsets(ctx context.Context, parts []tp) (kadm.OffsetResponses, error) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		resp, err := e.adm.FetchOffsets(kadm.RequireStable(ctx), e.cfg.Service)
+		for _, t := range parts {
+			if o, ok := resp.Lookup(t.topic, t.partition); err == nil && ok && o.Err != nil {
+				err = fmt.Errorf("%s: %w", t, o.Err)
+			}
+		}
+		if err == nil || !kerr.IsRetriable(err) {
+			return resp, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w, the last answer was: %w", ctx.Err(), err)
+		}
+	}
 }

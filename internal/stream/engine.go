@@ -52,6 +52,7 @@ type Engine struct {
 
 	mu      sync.Mutex
 	workers map[tp]*worker
+	owned   map[tp]bool        // by the group's word, with or without a worker; nil before it
 	fetched map[tp]assignment  // from the group's last offset fetch
 	cancel  context.CancelFunc // ends the current poll
 	awake   bool               // the next poll ends at once
@@ -117,12 +118,12 @@ func (e *Engine) Ready() bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, w := range e.workers {
-		if !w.open.Load() {
+	for t := range e.owned {
+		if w := e.workers[t]; w == nil || !w.open.Load() {
 			return false
 		}
 	}
-	return true
+	return e.owned != nil
 }
 
 // Run processes until ctx ends, then drains: it commits what is done and a
@@ -166,7 +167,7 @@ func (e *Engine) start(ctx context.Context) error {
 		kgo.SessionTimeout(sessionTimeout),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.HeartbeatInterval(heartbeat),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.Balancers(observedBalancer{kgo.CooperativeStickyBalancer(), e.onJoined}),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),

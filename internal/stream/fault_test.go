@@ -61,19 +61,15 @@ func TestAbortsRebuildFromTheLog(t *testing.T) {
 	}
 }
 
-// TestALostOutputAborts: an output that the broker refuses must not be missing
-// from a committed transaction.
-func TestALostOutputAborts(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 1)
-	var n atomic.Int64
-	var over atomic.Bool
+// refuseOutputs lets the broker refuse what is produced to the topic of outputs
+// when it is said to.
+func (w *world) refuseOutputs(refuse func() bool) {
 	outID := w.topicID("out")
 	w.inject().ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		w.inject().KeepControl()
 		req := kreq.(*kmsg.ProduceRequest)
 		for _, rt := range req.Topics {
-			if (rt.Topic != "out" && rt.TopicID != outID) || over.Load() || n.Add(1)%5 != 3 {
+			if (rt.Topic != "out" && rt.TopicID != outID) || !refuse() {
 				continue
 			}
 			resp := req.ResponseKind().(*kmsg.ProduceResponse)
@@ -91,6 +87,16 @@ func TestALostOutputAborts(t *testing.T) {
 		}
 		return nil, nil, false
 	})
+}
+
+// TestALostOutputAborts: an output that the broker refuses must not be missing
+// from a committed transaction.
+func TestALostOutputAborts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var n atomic.Int64
+	var over atomic.Bool
+	w.refuseOutputs(func() bool { return !over.Load() && n.Add(1)%5 == 3 })
 	rng := rand.New(rand.NewPCG(16, 1))
 	var clock int64
 	i := w.start("A")
@@ -104,6 +110,49 @@ func TestALostOutputAborts(t *testing.T) {
 	}
 	i.drain()
 	over.Store(true)
+	w.check(w.storedEpochs())
+}
+
+// TestAPendingCommitIsWaitedFor: a broker may answer the end of a transaction
+// before the group's offsets are settled, and then has an error for the
+// partition in place of its offset. That is not a partition without a commit.
+func TestAPendingCommitIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var refuse atomic.Bool
+	var refused, pending atomic.Int64
+	w.refuseOutputs(func() bool { return refuse.CompareAndSwap(true, false) && refused.Add(1) > 0 })
+	inID := w.topicID("in")
+	w.inject().ControlKey(int16(kmsg.OffsetFetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.inject().KeepControl()
+		if refused.Load() == 0 || pending.Load() == 3 {
+			return nil, nil, false
+		}
+		pending.Add(1)
+		req := kreq.(*kmsg.OffsetFetchRequest)
+		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+		part := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+		part.Offset, part.ErrorCode = -1, kerr.UnstableOffsetCommit.Code
+		topic := kmsg.NewOffsetFetchResponseGroupTopic()
+		topic.Topic, topic.TopicID, topic.Partitions = "in", inID, append(topic.Partitions, part)
+		group := kmsg.NewOffsetFetchResponseGroup()
+		group.Group, group.Topics = w.cfg.Service, append(group.Topics, topic)
+		resp.Groups = append(resp.Groups, group)
+		return resp, nil, true
+	})
+	rng := rand.New(rand.NewPCG(17, 1))
+	var clock int64
+	w.feed(rng, "in", 0, 50, &clock)
+	i := w.start("A")
+	w.settle()
+	time.Sleep(5 * w.cfg.SnapshotCycle) // the last snapshot holds all
+	refuse.Store(true)
+	w.feed(rng, "in", 0, 20, &clock)
+	w.settle()
+	if refused.Load() != 1 || pending.Load() != 3 {
+		t.Errorf("refused %d times, asked %d times while a commit was pending", refused.Load(), pending.Load())
+	}
+	i.drain()
 	w.check(w.storedEpochs())
 }
 
@@ -242,6 +291,27 @@ func TestHalfDoneCommit(t *testing.T) {
 	if int(outs.Load()) != len(later) {
 		t.Errorf("told of %d outputs, not %d", outs.Load(), len(later))
 	}
+}
+
+// TestFirstCommitHalfDone is the same for the first commit of a partition: its
+// snapshot is there, the group knows nothing of it.
+func TestFirstCommitHalfDone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.cfg.Embedded = true
+	i := w.start("A")
+	for !i.current().Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	i.drain()
+	w.deleteGroup()
+	i = w.start("A")
+	rng := rand.New(rand.NewPCG(18, 1))
+	var clock int64
+	w.feed(rng, "in", 0, 100, &clock)
+	w.settle()
+	i.drain()
+	w.check(w.always("A"))
 }
 
 type recordingContext struct{ out []operator.Output }

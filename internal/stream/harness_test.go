@@ -72,18 +72,7 @@ func (w *world) createTopics() {
 	ctx := context.Background()
 	topics := map[string]int32{"in": w.parts, "in2": 1, "out": 1, "dead": 1, "state": w.parts, "state2": w.parts + 1}
 	if *realBrokers != "" {
-		for began := time.Now(); ; time.Sleep(200 * time.Millisecond) { // an instance of the last test may still be a member
-			res, err := w.adm.DeleteGroups(ctx, "test")
-			if err == nil {
-				err = res["test"].Err
-			}
-			if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
-				break
-			}
-			if time.Since(began) > 20*time.Second {
-				w.t.Fatal(err)
-			}
-		}
+		w.deleteGroup()
 		if _, err := w.adm.DeleteTopics(ctx, slices.Collect(maps.Keys(topics))...); err != nil {
 			w.t.Fatal(err)
 		}
@@ -91,6 +80,24 @@ func (w *world) createTopics() {
 	}
 	for name, n := range topics {
 		if _, err := w.adm.CreateTopic(ctx, n, 1, nil, name); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// deleteGroup deletes what the group has committed, once it is empty: an instance
+// that was killed is a member for a while.
+func (w *world) deleteGroup() {
+	w.t.Helper()
+	for began := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		res, err := w.adm.DeleteGroups(context.Background(), "test")
+		if err == nil {
+			err = res["test"].Err
+		}
+		if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
 			w.t.Fatal(err)
 		}
 	}

@@ -65,7 +65,9 @@ func (w *worker) snapshot(full time.Time) error {
 		w.beginSnapshot()
 		return w.writeSnapshot(len(w.changed), full)
 	}
-	if w.last == nil { // the empty one that begins a partition, see the package documentation
+	// The empty one that begins a partition, see the package documentation. On
+	// the embedded broker it may be there without its commit.
+	if w.last == nil || w.unplaced {
 		w.beginSnapshot()
 		return w.writeSnapshot(len(w.changed), time.Now().Add(time.Hour))
 	}

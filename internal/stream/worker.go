@@ -42,6 +42,7 @@ type worker struct {
 	op        operator.Operator
 	next      int64 // offset of the next record: all below are applied
 	committed int64
+	unplaced  bool // the group holds no commit of the partition yet
 	replaying bool
 	stale     error // why this state must not be committed
 	rec       operator.Record
@@ -157,10 +158,10 @@ func (w *worker) run(at assignment) {
 		l.Live(w.ctx)
 	}
 	w.ready.Store(true)
-	if at.committed {
-		w.eng.open(w)
-	} else { // its first snapshot comes before its first record
+	if w.unplaced = !at.committed; w.unplaced { // its first snapshot comes before its first record
 		w.eng.wake()
+	} else {
+		w.eng.open(w)
 	}
 	for {
 		select {
@@ -483,7 +484,7 @@ func (w *worker) settle() {
 	}
 	w.counts, w.records, w.outputs, w.dead = w.counts[:0], 0, 0, 0
 	w.outs = nil // handed to OnCommitted
-	w.committed = w.next
+	w.committed, w.unplaced = w.next, false
 	for offset := range w.published {
 		if offset < w.committed {
 			delete(w.published, offset)
