@@ -33,6 +33,7 @@ type Line struct {
 	Phase  phaseCommand  `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
 	Doctor doctorCommand `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`
 	Site   siteCommand   `cmd:"" help:"Commands about site files."`
+	Test   testCommand   `cmd:"" help:"Run tests of your detection: events in, alerts expected."`
 
 	Verdict    verdictCommand    `cmd:"" help:"Answer an alert: benign, true or unsure."`
 	Deployment deploymentCommand `cmd:"" help:"Begin or end a deployment window."`

@@ -52,6 +52,9 @@ type Alert struct {
 	alert.Alert
 
 	JSON []byte
+	// Opened is the availability, in microseconds, of the record with which the
+	// first revision came: when a live system would have alerted.
+	Opened int64
 }
 
 // progressEvery is how many records pass between two looks at the clock.
@@ -60,8 +63,12 @@ const progressEvery = 4096
 // Run hunts through inputs. An error means that there is no result.
 func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 	began := time.Now()
-	last := map[string][]byte{}
+	last, opened := map[string][]byte{}, map[string]int64{}
+	var chain *pipeline.Chain
 	chain, err := pipeline.New(pipeline.Config{Site: o.Site, NoShadow: true}, func(a pipeline.Alert) {
+		if _, known := last[string(a.Key)]; !known {
+			opened[string(a.Key)] = chain.Now()
+		}
 		last[string(a.Key)] = bytes.Clone(a.Value)
 	})
 	if err != nil {
@@ -87,8 +94,8 @@ func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 	}
 	chain.Close()
 	res := &Result{Report: report(inputs, stats, time.Since(began)), Err: mergeErr}
-	for _, data := range last {
-		a := Alert{JSON: data}
+	for id, data := range last {
+		a := Alert{JSON: data, Opened: opened[id]}
 		if err := alert.Decode(data, &a.Alert); err != nil {
 			return nil, fmt.Errorf("an alert cannot be read back: %w", err)
 		}
