@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -204,10 +205,12 @@ func (w *world) readAll(topic string) []*kgo.Record {
 	return rs
 }
 
-// committed waits until the group has committed the ends of the inputs.
+// settle waits until the group has committed the ends of the inputs, for as long
+// as it comes nearer to them.
 func (w *world) settle() {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	const patience = 20 * time.Second
+	deadline, least := time.Now().Add(patience), int64(math.MaxInt64)
 	for {
 		lag := int64(0)
 		ends, err := w.adm.ListEndOffsets(context.Background(), w.cfg.Inputs...)
@@ -228,6 +231,9 @@ func (w *world) settle() {
 		})
 		if lag == 0 {
 			return
+		}
+		if lag < least {
+			deadline, least = time.Now().Add(patience), lag
 		}
 		if time.Now().After(deadline) {
 			w.t.Fatalf("lag is %d", lag)

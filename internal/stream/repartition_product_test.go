@@ -48,9 +48,7 @@ func (p *product) fed(records []*kgo.Record, parts int32) {
 // serve runs the service until it has read everything.
 func (p *product) serve(epoch []byte) {
 	p.t.Helper()
-	cfg := p.cfg
-	cfg.Options = []kgo.Opt{kgo.SessionTimeout(2 * time.Second), kgo.HeartbeatInterval(100 * time.Millisecond), kgo.TransactionTimeout(1500 * time.Millisecond)}
-	e, err := newEngineWith(cfg.withDefaults(), p.factory, testLog(p.t), nil, proof{})
+	e, err := newEngineWith(p.cfg.withDefaults(), p.factory, testLog(p.t), nil, proof{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -58,12 +56,19 @@ func (p *product) serve(epoch []byte) {
 		p.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
+	go func() {
+		err := e.Run(ctx)
+		if err != nil {
+			p.t.Errorf("the service ended: %v", err)
+		}
+		done <- err
+	}()
 	p.settle()
 	cancel()
-	if err := <-done; err != nil {
-		p.t.Fatal(err)
+	if <-done != nil {
+		p.t.FailNow()
 	}
 }
 
