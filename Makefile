@@ -48,10 +48,8 @@ generated: ## fail when a generated file is not what the source makes
 	$(GO) test -count=1 ./internal/generate
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (default 10s)
-	@set -e; for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' pkg internal | xargs -n1 dirname | sort -u); do \
-	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$pkg/*_test.go | sed 's/func //'); do \
-	    echo "$$pkg $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$${FUZZTIME:-10s} ./$$pkg; done; done
+fuzz: ## every fuzz target in turn for DURATION=10m (default 10s), the corpus is kept: ONLY=regex KEEP=n CORPUS=dir
+	@test/fuzz.sh
 
 .PHONY: bench
 bench: ## benchmarks of the hot paths
