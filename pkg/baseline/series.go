@@ -132,6 +132,22 @@ func (s *Series) state(hour int32) State {
 	return State(s.states[i/4] >> (2 * (i % 4)) & 3)
 }
 
+// StateOf is what is thought of an hour; Plain where it is not known.
+func (s *Series) StateOf(hour int32) State {
+	if !s.holds(hour) {
+		return Plain
+	}
+	return s.state(hour)
+}
+
+// BytesOf is the sum of an hour as it is kept, 0 where it is not known.
+func (s *Series) BytesOf(hour int32) uint64 {
+	if !s.holds(hour) {
+		return 0
+	}
+	return valueOf(s.codes[hour%Hours])
+}
+
 func (s *Series) setState(hour int32, st State) {
 	i := uint(hour % Hours)
 	s.states[i/4] = s.states[i/4]&^(3<<(2*(i%4))) | uint8(st)<<(2*(i%4))

@@ -191,6 +191,9 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	if r.Kind == signal.KindRelease {
 		return s.applyRelease(r, ctx)
 	}
+	if r.Kind == signal.KindHistory {
+		return s.applyHistory(r, ctx)
+	}
 	e := &s.ev
 	if err := event.Decode(r.Value, e); err != nil {
 		return err

@@ -25,8 +25,9 @@ const (
 	KindFact       = "fact"
 	KindDeployment = "deployment"
 	KindVerdict    = "verdict"
-	// KindRelease stands on the planes' topics.
+	// KindRelease and KindHistory stand on the planes' topics.
 	KindRelease = "release"
+	KindHistory = "history"
 )
 
 // Roles that a signal can play in a join.

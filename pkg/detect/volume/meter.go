@@ -392,7 +392,7 @@ func (m *meter) forget(at int64) {
 // Expired implements detect.State: a baseline is worth keeping for as long as
 // it remembers. That all sources have closed says nothing about time.
 func (m *meter) Expired(low int64) bool {
-	if len(m.gauges) == 0 {
+	if len(m.gauges) == 0 && len(m.kinds) == 0 {
 		return low == detect.Never || m.last+24*3600*second < low
 	}
 	return low != detect.Never && m.last+baseline.Days*24*3600*second < low

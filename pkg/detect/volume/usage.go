@@ -46,12 +46,17 @@ type look struct {
 	hour int32
 }
 
-// used notes that a source used a destination in an hour.
-func (u *usage) used(tag uint64, source uint16, hour int32) {
-	tag, source = max(tag, 1), max(source, 1)
+// since notes that something was sent in an hour.
+func (u *usage) since(hour int32) {
 	if u.first == 0 || hour < u.first {
 		u.first = max(hour, 1)
 	}
+}
+
+// used notes that a source used a destination in an hour.
+func (u *usage) used(tag uint64, source uint16, hour int32) {
+	tag, source = max(tag, 1), max(source, 1)
+	u.since(hour)
 	if u.dests == nil {
 		u.dests = make([][usageWays]dest, usageSets)
 	}
