@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/ebbwatch/ebbwatch/internal/app"
+	"github.com/ebbwatch/ebbwatch/internal/backfill"
 	"github.com/ebbwatch/ebbwatch/internal/config"
 )
 
@@ -35,6 +37,7 @@ type Line struct {
 	Site   siteCommand   `cmd:"" help:"Commands about site files."`
 	Test   testCommand   `cmd:"" help:"Run tests of your detection: events in, alerts expected."`
 
+	Backfill   backfillCommand   `cmd:"" help:"Give baselines the logs of the past: hourly sums from S3 or a folder, for detect."`
 	Verdict    verdictCommand    `cmd:"" help:"Answer an alert: benign, true or unsure."`
 	Deployment deploymentCommand `cmd:"" help:"Begin or end a deployment window."`
 
@@ -58,7 +61,7 @@ func Main(ctx context.Context, p app.Process, terminal bool) int {
 	parser, err := kong.New(&line,
 		kong.Name("ebbwatch"),
 		kong.Description("Streaming detection of data exfiltration on Kafka.\n\nExit codes: 0 nothing found or done, 1 failed, 2 wrong use, 3 a hunt found alerts."),
-		kong.Vars{"version": "ebbwatch " + app.Version()},
+		kong.Vars{"version": "ebbwatch " + app.Version(), "sums": strconv.Itoa(backfill.DefaultSums)},
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

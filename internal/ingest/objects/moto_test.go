@@ -5,8 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/ebbwatch/ebbwatch/internal/realtest"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 )
@@ -44,47 +43,7 @@ type moto struct {
 // startMoto starts the server that test/real/moto.sh has installed.
 func startMoto(t *testing.T) *moto {
 	t.Helper()
-	script, err := filepath.Abs(filepath.Join(root, "test", "real", "moto.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := exec.CommandContext(t.Context(), script, "path").Output()
-	if err != nil {
-		if os.Getenv("EBB_REAL_REQUIRED") != "" {
-			t.Fatal("moto is not installed: run test/real/moto.sh install")
-		}
-		t.Skip("moto is not installed: run test/real/moto.sh install")
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	log, err := os.Create(filepath.Join(t.TempDir(), "moto.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), strings.TrimSpace(string(path)), "-H", "127.0.0.1", "-p", strconv.Itoa(port))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = log.Close() })
-	m := &moto{endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	for began := time.Now(); ; time.Sleep(200 * time.Millisecond) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.endpoint+"/moto-api/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			_ = res.Body.Close()
-			break
-		}
-		if time.Since(began) > 2*time.Minute {
-			t.Fatal("moto did not start")
-		}
-	}
+	m := &moto{endpoint: realtest.Moto(t, root)}
 	cred := credentials.NewStaticCredentialsProvider("test", "test", "")
 	m.s3 = s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: &m.endpoint, UsePathStyle: true, Credentials: cred})
 	m.sqs = sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &m.endpoint, Credentials: cred})

@@ -52,12 +52,7 @@ type Service struct {
 // New makes the service of a valid configuration.
 func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
 	s := &Service{kind: kind, cfg: cfg, world: w, metrics: newMetrics(w.Registerer)}
-	s.store = &store{
-		maxObject: cfg.S3.MaxObject, accepts: kind.Accepts, columns: cfg.S3.Columns, maxLine: cfg.MaxLine,
-		limits: input.Limits{Bytes: cfg.MaxExpanded, Ratio: cfg.MaxRatio}, maxRecords: uint64(cfg.S3.MaxRecords),
-		usual: kind.Formats[0], part: partRecords,
-		read: func(bucket string, n int) { w.Outside.Read(sourceOf(cfg.S3.Name, bucket), 0, int64(n)) },
-	}
+	s.store = newStore(kind, cfg, func(bucket string, n int) { w.Outside.Read(sourceOf(cfg.S3.Name, bucket), 0, int64(n)) })
 	commit := cfg.S3.CommitInterval
 	if w.Kafka.Embedded {
 		commit = max(commit, time.Second)
@@ -96,16 +91,25 @@ func (s *Service) committed(outs []operator.Output) {
 	}
 }
 
+func newStore(kind ingest.Kind, cfg *ingest.Config, read func(bucket string, n int)) *store {
+	return &store{
+		maxObject: cfg.S3.MaxObject, accepts: kind.Accepts, columns: cfg.S3.Columns, maxLine: cfg.MaxLine,
+		limits: input.Limits{Bytes: cfg.MaxExpanded, Ratio: cfg.MaxRatio}, maxRecords: uint64(cfg.S3.MaxRecords),
+		usual: kind.Formats[0], part: partRecords, read: read,
+	}
+}
+
 // Ready reports whether objects are being read.
 func (s *Service) Ready() bool { return s.engine.Ready() }
 
 // Run reads until ctx ends. Queues and listings stop first; what they have
 // announced is read by whoever comes next.
 func (s *Service) Run(ctx context.Context) error {
-	clients, err := s.connect(ctx)
+	clients, err := connect(ctx, &s.cfg.S3)
 	if err != nil {
 		return err
 	}
+	s.store.client = clients.read
 	kafka := s.world.Kafka
 	kafka.Service = s.kind.Service + "-announce"
 	producer, err := stream.NewProducer(kafka, s.world.Log)
@@ -144,13 +148,12 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 type clients struct {
-	sqs  *sqs.Client
-	list *s3.Client
+	sqs        *sqs.Client
+	list, read *s3.Client
 }
 
 // connect makes the clients of AWS, from the environment as all AWS tools do.
-func (s *Service) connect(ctx context.Context) (clients, error) {
-	c := s.cfg.S3
+func connect(ctx context.Context, c *ingest.S3) (clients, error) {
 	var opts []func(*config.LoadOptions) error
 	if c.Region != "" {
 		opts = append(opts, config.WithRegion(c.Region))
@@ -170,13 +173,13 @@ func (s *Service) connect(ctx context.Context) (clients, error) {
 		o.BaseEndpoint, o.UsePathStyle = endpoint, endpoint != nil
 		o.DisableLogOutputChecksumValidationSkipped = true
 	}
-	// Reading happens inside of a transaction: a failure is told soon, and
-	// the object tried again in another one.
-	s.store.client = s3.NewFromConfig(cfg, s3Options, func(o *s3.Options) {
-		o.HTTPClient = transport(answerTime)
-		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts, r.MaxBackoff = 2, 500*time.Millisecond })
-	})
 	return clients{
+		// Reading happens inside of a transaction: a failure is told soon, and
+		// the object tried again in another one.
+		read: s3.NewFromConfig(cfg, s3Options, func(o *s3.Options) {
+			o.HTTPClient = transport(answerTime)
+			o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts, r.MaxBackoff = 2, 500*time.Millisecond })
+		}),
 		list: s3.NewFromConfig(cfg, s3Options, func(o *s3.Options) { o.HTTPClient = transport(30 * time.Second) }),
 		sqs: sqs.NewFromConfig(cfg, func(o *sqs.Options) {
 			o.BaseEndpoint = endpoint

@@ -85,9 +85,7 @@ func TestHistoryIsAsGoodAsEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			past, now := habit(14, 50e6), []event.Event{both("x", office+30*minute, tc.sent, to("198.51.100.7"))}
-			for _, e := range habit(15, 50e6)[14*24 : 14*24+10] {
-				now = append(now, e)
-			}
+			now = append(now, habit(15, 50e6)[14*24:14*24+10]...)
 			slices.SortFunc(now, func(a, b event.Event) int { return int(a.Time - b.Time) })
 			live := meters(t, alone+tc.site, append(slices.Clone(past), now...)...)
 			filled := detecttest.NewPlayer(t, []byte(alone+tc.site), volume.NewMetered()...)
