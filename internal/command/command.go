@@ -35,6 +35,7 @@ type Line struct {
 	Phase  phaseCommand  `cmd:"" name:"bench-phase" hidden:"" help:"One phase of bench, described on stdin."`
 	Doctor doctorCommand `cmd:"" help:"Say what is missing for which detector to see, from recordings or topics."`
 	Site   siteCommand   `cmd:"" help:"Commands about site files."`
+	Tune   tuneCommand   `cmd:"" help:"Compare thresholds over recordings or topics: which alerts come and go, and by which measured values."`
 	Test   testCommand   `cmd:"" help:"Run tests of your detection: events in, alerts expected."`
 
 	Backfill   backfillCommand   `cmd:"" help:"Give baselines the logs of the past: hourly sums from S3 or a folder, for detect."`

@@ -38,6 +38,7 @@ func TestReplayAndState(t *testing.T) {
 	live := s.alerts()
 
 	t.Run("replay", func(t *testing.T) { s.replays(t, live) })
+	t.Run("tune", func(t *testing.T) { s.tunes(t, live) })
 	t.Run("show", s.shows)
 	s.stop()
 	t.Run("repartition", s.repartitions)
@@ -138,6 +139,36 @@ func (s *system) replays(t *testing.T, live []alert.Alert) {
 		code, stdout, stderr = s.command(append([]string{"replay", "--stage", "signals", "--out", "replayed"}, step.flags...)...)
 		if code != step.code || stdout != "" || !strings.Contains(stderr, step.want) || count() != step.times*len(live) {
 			t.Errorf("--out %v: exit %d, %d records, stderr %q", step.flags, code, count(), stderr)
+		}
+	}
+}
+
+// tunes: without the detector of the transfer the correlated alert goes, with
+// the same settings nothing does.
+func (s *system) tunes(t *testing.T, live []alert.Alert) {
+	t.Helper()
+	compare := func(flags ...string) (c struct {
+		Counts  map[string]int
+		Changes []struct{ Change, ID, Rule string }
+	}) {
+		code, stdout, stderr := s.command(append([]string{"tune", "--json"}, flags...)...)
+		if err := json.Unmarshal([]byte(stdout), &c); code != 0 || err != nil {
+			t.Fatalf("exit %d, %v: %s", code, err, stderr)
+		}
+		return c
+	}
+	same := compare("--set", "upload-ratio.mode=alert")
+	if same.Counts["stays"] == 0 || len(same.Changes) != 0 {
+		t.Errorf("the same: %+v", same)
+	}
+	off := compare("--set", "archive-sensitive.mode=off")
+	gone := map[string]bool{}
+	for _, x := range off.Changes {
+		gone[x.ID+" "+x.Change] = true
+	}
+	for _, id := range correlated(live) {
+		if !gone[id+" goes"] {
+			t.Errorf("%s does not go: %+v", id, off)
 		}
 	}
 }

@@ -23,7 +23,10 @@ type Options struct {
 	Site []byte
 	// Progress takes a line now and then; nil for none.
 	Progress func(Progress)
-	Log      *slog.Logger
+	// Signals, when set, is handed every signal record, weak ones too. The bytes
+	// are valid during the call.
+	Signals func(value []byte)
+	Log     *slog.Logger
 }
 
 // Progress is how far a hunt has come.
@@ -65,7 +68,7 @@ func Run(ctx context.Context, inputs []Input, o Options) (*Result, error) {
 	began := time.Now()
 	last, opened := map[string][]byte{}, map[string]int64{}
 	var chain *pipeline.Chain
-	chain, err := pipeline.New(pipeline.Config{Site: o.Site, NoShadow: true}, func(a pipeline.Alert) {
+	chain, err := pipeline.New(pipeline.Config{Site: o.Site, NoShadow: true, Signals: o.Signals}, func(a pipeline.Alert) {
 		if _, known := last[string(a.Key)]; !known {
 			opened[string(a.Key)] = chain.Now()
 		}

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,9 @@ type Options struct {
 	// Site replaces the site files that the log has as epochs, where Given.
 	Site      []byte
 	SiteGiven bool
+	// Signals, if set, is handed every signal that detection makes within the
+	// range, weak ones too. The bytes are valid during the call.
+	Signals func(value []byte)
 	// Stall bounds the wait for a record; 30 s by default.
 	Stall time.Duration
 	// Progress, if set, is told now and then.
@@ -99,6 +103,28 @@ func Run(ctx context.Context, o Options, sink func(Alert) error, log *slog.Logge
 	return &r.result, r.signals(ctx)
 }
 
+// PresentSite is the site file that detect holds now, or held last: of several
+// (a change that not all partitions have taken yet) the one that was modified
+// last. It is empty where none was declared.
+func PresentSite(ctx context.Context, o Options, log *slog.Logger) ([]byte, error) {
+	if o.Stall <= 0 {
+		o.Stall = 30 * time.Second
+	}
+	a, err := o.archive(ctx, topic.Detect(), o.newSet, log)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	var last []byte
+	for _, data := range a.Epochs(detect.EpochSite) {
+		// The bytes begin with the time of the modification.
+		if bytes.Compare(data, last) > 0 {
+			last = data
+		}
+	}
+	return last, nil
+}
+
 // run is one replay.
 type run struct {
 	opts   Options
@@ -122,20 +148,26 @@ type part struct {
 	next     int64 // of a correlator's own records
 }
 
+// archive opens what a service has left.
+func (o *Options) archive(ctx context.Context, f topic.Flow, factory operator.Factory, log *slog.Logger) (*stream.Archive, error) {
+	return stream.OpenArchive(ctx, stream.Config{
+		Service: f.Service, Inputs: f.Inputs, Outputs: f.Outputs,
+		Brokers: o.Brokers, Embedded: o.Embedded, Options: o.Client, StallTimeout: o.Stall,
+	}, factory, log)
+}
+
+// newSet makes the operators of detect.
+func (o *Options) newSet(int32) (operator.Operator, error) {
+	return pipeline.NewSet(o.Domain, o.MaxKeys)
+}
+
 func (r *run) open(ctx context.Context) error {
-	cfg := func(f topic.Flow) stream.Config {
-		return stream.Config{
-			Service: f.Service, Inputs: f.Inputs, Outputs: f.Outputs,
-			Brokers: r.opts.Brokers, Embedded: r.opts.Embedded, Options: r.opts.Client, StallTimeout: r.opts.Stall,
-		}
-	}
 	var err error
-	r.correlate, err = stream.OpenArchive(ctx, cfg(topic.Correlate()), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, r.log)
+	r.correlate, err = r.opts.archive(ctx, topic.Correlate(), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, r.log)
 	if err != nil || r.opts.Stage != Events {
 		return err
 	}
-	r.detect, err = stream.OpenArchive(ctx, cfg(topic.Detect()),
-		func(int32) (operator.Operator, error) { return pipeline.NewSet(r.opts.Domain, r.opts.MaxKeys) }, r.log)
+	r.detect, err = r.opts.archive(ctx, topic.Detect(), r.opts.newSet, r.log)
 	if err != nil {
 		r.correlate.Close()
 	}
@@ -286,6 +318,9 @@ func (r *run) event(rec *kgo.Record) error {
 			return nil
 		}
 		r.result.Signals++
+		if r.opts.Signals != nil && out.Kind == signal.KindSignal {
+			r.opts.Signals(out.Value)
+		}
 		to := stream.PartitionOf(out.Key, len(r.correlators))
 		return r.judge(to, &kgo.Record{
 			Topic: topic.Signals, Partition: to, Key: out.Key, Value: out.Value, Timestamp: rec.Timestamp,

@@ -249,6 +249,28 @@ func (a *Archive) placeOf(t tp) (int32, *storedState) {
 	return 0, newStoredState()
 }
 
+// Epochs are the newest declared inputs of a kind, one for each input partition
+// that has any, in the order of Inputs.
+func (a *Archive) Epochs(kind string) (list [][]byte) {
+	for _, in := range a.Inputs() {
+		_, st := a.placeOf(tp{in.Topic, in.Partition})
+		var known []epoch
+		if n := len(st.complete); n > 0 {
+			known = st.inForce(st.complete[n-1])
+		}
+		var last *epoch
+		for _, e := range append(known, st.epochsFrom(0)...) {
+			if e.kind == kind && (last == nil || e.from >= last.from) {
+				last = &e
+			}
+		}
+		if last != nil {
+			list = append(list, last.data)
+		}
+	}
+	return list
+}
+
 // Replica is the operator of an input partition as it was at an offset, and as
 // it becomes with the records that follow.
 type Replica struct {

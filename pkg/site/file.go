@@ -173,28 +173,3 @@ func decodeFile(data []byte) (*File, error) {
 	}
 	return f, nil
 }
-
-// WithHomeNetworks returns the bytes of a site file with further home
-// networks, so that what a command line adds is part of the declared site.
-func WithHomeNetworks(data []byte, networks []string) ([]byte, error) {
-	if len(networks) == 0 {
-		return data, nil
-	}
-	if _, err := decodeFile(data); err != nil {
-		return nil, fmt.Errorf("site file: %w", err)
-	}
-	doc := map[string]any{}
-	var docs []map[string]any
-	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err != nil {
-		return nil, fmt.Errorf("site file: %w", err)
-	}
-	if len(docs) > 0 && docs[0] != nil {
-		doc = docs[0]
-	}
-	list, _ := doc["home_networks"].([]any)
-	for _, n := range networks {
-		list = append(list, n)
-	}
-	doc["home_networks"] = list
-	return yaml.Dump(doc)
-}
