@@ -8,7 +8,6 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/config"
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Ingestion configures one ingest service.
@@ -49,11 +48,9 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 	if err != nil {
 		return Service{}, err
 	}
+	kafka := stream.ProducerConfig{Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts}
 	s, err := ingest.New(kind, *cfg, ingest.World{
-		Kafka: stream.ProducerConfig{
-			Slot: common.Kafka.Instance, Brokers: common.Kafka.Brokers, Embedded: common.Kafka.Embedded, Options: opts,
-		},
-		Site: declared.site, Log: room.Log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, room.Metrics), Lag: room.Exfil.Lag, Loss: room.Exfil.Loss,
+		Kafka: kafka, Site: declared.site, Log: room.Log, Registerer: labelled(room, service), Lag: room.Exfil.Lag, Loss: room.Exfil.Loss,
 	})
 	if err != nil {
 		return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
@@ -70,20 +67,8 @@ func newIngest(room *Room, service string, common *Common, cfg *ingest.Config) (
 		},
 		Site: func(d *declaredSite) error { s.SetSite(d.site); return nil },
 	}
-	if cfg.S3.Enabled() {
-		if out, err = withObjects(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
-			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
-		}
-	}
-	if len(cfg.Topics.Read) > 0 {
-		if out, err = withTopics(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
-			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
-		}
-	}
-	if cfg.PubSub.Enabled() {
-		if out, err = withMessages(room, kind, common, cfg, opts, declared.site, s, out); err != nil {
-			return Service{}, fmt.Errorf("%w: %w", config.ErrUsage, err)
-		}
+	if out, err = withReaders(room, kind, cfg, kafka, declared, s, out); err != nil {
+		return Service{}, err
 	}
 	return prepared(room, common, out), nil
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,27 +95,13 @@ func engine(room *Room, c *Common, cfg stream.Config, factory operator.Factory) 
 	if err != nil {
 		return nil, err
 	}
-	cfg.Supersedes = func(kind string, held, declared []byte) bool {
-		ok := supersedes(kind, held, declared)
-		if since, content := splitEpoch(held); !ok && !bytes.Equal(held, declared) && !bytes.HasSuffix(declared, content) {
-			room.Log.Warn("a newer site file holds than the one of this instance", "modified", since)
-		}
-		return ok
-	}
+	cfg.Supersedes = superseding(room)
 	cfg.Brokers, cfg.Embedded, cfg.Slot, cfg.Options = c.Kafka.Brokers, c.Kafka.Embedded, c.Kafka.Instance, opts
 	e, err := stream.New(cfg, factory, room.Log, room.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrUsage, err)
 	}
-	if err := errors.Join(e.SetEpoch(detect.EpochSite, declared.epoch()), e.SetEpoch(detect.EpochOperator, operatorVersion())); err != nil {
-		return nil, err
-	}
-	return e, nil
-}
-
-// declares makes an engine take a changed site file as a new epoch.
-func declares(e *stream.Engine) func(*declaredSite) error {
-	return func(d *declaredSite) error { return e.SetEpoch(detect.EpochSite, d.epoch()) }
+	return e, declare(e, declared)
 }
 
 // restored is the readiness of an engine.
@@ -160,7 +145,7 @@ func NewDetect(room *Room, c *Detection) (Service, error) {
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
+	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: func(d *declaredSite) error { return declareSite(e, d) }}), nil
 }
 
 // NewCorrelate makes the correlation service.
@@ -174,7 +159,7 @@ func NewCorrelate(room *Room, c *Correlation) (Service, error) {
 	if err != nil {
 		return Service{}, err
 	}
-	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: declares(e)}), nil
+	return prepared(room, &c.Common, Service{Name: flow.Service, Run: e.Run, Ready: restored(e), Site: func(d *declaredSite) error { return declareSite(e, d) }}), nil
 }
 
 // Serve runs services with their admin endpoint and the watch over the site

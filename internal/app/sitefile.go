@@ -69,6 +69,31 @@ func supersedes(kind string, held, declared []byte) bool {
 	return since.After(heldSince) && !bytes.Equal(heldContent, content)
 }
 
+// superseding is supersedes for the engines of a service, which says where a
+// newer file holds than its own.
+func superseding(room *Room) func(kind string, held, declared []byte) bool {
+	return func(kind string, held, declared []byte) bool {
+		ok := supersedes(kind, held, declared)
+		if since, content := splitEpoch(held); !ok && !bytes.Equal(held, declared) && !bytes.HasSuffix(declared, content) {
+			room.Log.Warn("a newer site file holds than the one of this instance", "modified", since)
+		}
+		return ok
+	}
+}
+
+// declarer is what takes epochs (stream.Engine).
+type declarer interface {
+	SetEpoch(kind string, data []byte) error
+}
+
+// declare tells an engine the site and the code at its start.
+func declare(to declarer, d *declaredSite) error {
+	return errors.Join(declareSite(to, d), to.SetEpoch(detect.EpochOperator, operatorVersion()))
+}
+
+// declareSite makes an engine take a changed site file as a new epoch.
+func declareSite(to declarer, d *declaredSite) error { return to.SetEpoch(detect.EpochSite, d.epoch()) }
+
 // operatorVersion are the bytes of the epoch that says which code processes:
 // the release, and the public suffix list that is part of it.
 func operatorVersion() []byte {

@@ -3,6 +3,8 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,7 +14,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
@@ -193,5 +200,102 @@ func TestTheLaterSiteFileSupersedes(t *testing.T) {
 	}
 	if _, err := site.Parse(version(siteA, at)); err != nil {
 		t.Errorf("the head is no comment to the parser: %v", err)
+	}
+}
+
+// A changed site file reaches what reads beside an ingest service while it runs, as
+// an epoch: what came before it keeps its keys, and a restart with an older file
+// does not bring that back.
+func TestAChangedSiteFileReachesReaders(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "zeek"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topic.Network), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if _, err := topic.Ensure(t.Context(), kadm.NewClient(cl), true); err != nil {
+		t.Fatal(err)
+	}
+	cfg := ingest.Default()
+	cfg.Topics.Read, cfg.CommitInterval = []string{"zeek"}, 20*time.Millisecond
+	modified := time.Now().Add(-time.Hour).Truncate(time.Second)
+	write := func(path, content string) {
+		t.Helper()
+		modified = modified.Add(time.Minute)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chtimes(path, modified, modified)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func(path string) (file *siteFile, stop func()) {
+		t.Helper()
+		room := NewRoom(slog.New(slog.DiscardHandler))
+		common := DefaultCommon("")
+		common.Kafka.Brokers, common.Site = cluster.ListenAddrs(), path
+		s, err := newIngest(room, "ingest-zeek", &common, &cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file, err = newSiteFile(room, &common, []Service{s}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		return file, func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// key is that of the event of a record that is sent now.
+	n := 0
+	key := func() string {
+		t.Helper()
+		n++
+		line := fmt.Appendf(nil, `{"ts":1767600000.5,"uid":"C%d","id.orig_h":"10.0.0.1","id.orig_p":5353,"id.resp_h":"10.0.0.53","id.resp_p":53,"proto":"udp","trans_id":7,"query":"a.example.com"}`, n)
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "zeek", Value: line}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for {
+			fetches := cl.PollFetches(ctx)
+			if err := fetches.Err(); err != nil {
+				t.Fatal(err)
+			}
+			for r := range fetches.RecordsAll() {
+				if bytes.Contains(r.Value, fmt.Appendf(nil, `"C%d"`, n)) {
+					return string(r.Key)
+				}
+			}
+		}
+	}
+	path, old := filepath.Join(t.TempDir(), "site.yaml"), filepath.Join(t.TempDir(), "site.yaml")
+	write(old, "realms: {zeek: old}\n")
+	write(path, "realms: {zeek: a}\n")
+	file, stop := start(path)
+	if got := key(); got != "a|10.0.0.1" {
+		t.Errorf("by the first file the key is %s", got)
+	}
+	write(path, "realms: {zeek: b}\n")
+	file.look()
+	// It holds from the next transaction on, and there is one at least every commit interval.
+	if got := key(); got != "a|10.0.0.1" && got != "b|10.0.0.1" {
+		t.Errorf("while it changes the key is %s", got)
+	}
+	if got := key(); got != "b|10.0.0.1" {
+		t.Errorf("by the changed file the key is %s", got)
+	}
+	stop()
+	_, stop = start(old)
+	defer stop()
+	if got := key(); got != "b|10.0.0.1" {
+		t.Errorf("by an instance with an older file the key is %s", got)
 	}
 }

@@ -207,7 +207,7 @@ func (r *run) Event(e *event.Event) {
 	r.report.Records++
 	r.report.Events++
 	e.Observer.Name, e.Observer.Realm = r.observer, r.options.Config.S3.Realm
-	ingest.Complete(e, r.options.Site, &r.place)
+	r.options.Site.Place(e, &r.place)
 	if err := r.past.Observe(e, r.place.Key); err != nil && r.full == nil {
 		r.full = err
 		r.stop()

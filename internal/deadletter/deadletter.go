@@ -13,6 +13,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/segmentio/encoding/json"
 )
 
@@ -95,7 +96,18 @@ func New(source, reason string, cause error, origin Origin, raw []byte, time int
 }
 
 // Append appends the JSON form.
-func (r *Record) Append(dst []byte) ([]byte, error) { return json.Append(dst, r, 0) }
+func (r *Record) Append(dst []byte) []byte {
+	dst, err := json.Append(dst, r, 0)
+	if err != nil {
+		panic("dead letter: " + err.Error()) // its fields are text and numbers
+	}
+	return dst
+}
+
+// Output is the letter as a record of a topic; its value is appended to dst.
+func (r *Record) Output(topic string, dst []byte) operator.Output {
+	return operator.Output{Topic: topic, Kind: Kind, V: Version, Key: []byte(r.Source), Value: r.Append(dst)}
+}
 
 // ErrKind is returned by Decode for a record of another kind.
 var ErrKind = errors.New("not a dead letter")

@@ -193,9 +193,6 @@ func (c *collector) Event(e *event.Event) {
 		return
 	}
 	c.stats.event(e)
-	if e.Observer.Realm == "" {
-		e.Observer.Realm = c.site.Realm(e.Flow.VPC, e.Observer.Name)
-	}
 	c.site.Place(e, &c.place)
 	// A file is written in the order in which its records became available,
 	// or nearly: what stands later was not there earlier.
@@ -204,7 +201,7 @@ func (c *collector) Event(e *event.Event) {
 	at := len(c.b.buf)
 	buf, err := e.Append(c.b.buf)
 	if err != nil {
-		c.Dead("unencodable", nil, e.Origin)
+		c.Dead(decode.ReasonUnencodable, nil, e.Origin)
 		return
 	}
 	end := len(buf)

@@ -92,7 +92,7 @@ func (l *live) health(now time.Time, sink decode.Sink) {
 }
 
 // capture opens the interface.
-func (s *Service) capture(ctx context.Context) error {
+func (s *Service) capture() error {
 	c := s.cfg.Capture
 	source, err := capture.Open(c, s.log)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Service) capture(ctx context.Context) error {
 	}
 	s.live = newLive(source, c.Interface, time.Now())
 	s.liveSink = &sink{
-		transaction: s.txn, ctx: context.WithoutCancel(ctx), source: name, name: name, realm: c.Realm, feed: always{},
+		transaction: s.txn, source: name, name: name, realm: c.Realm, feed: always{},
 	}
 	return nil
 }
@@ -140,10 +140,10 @@ func (s *Service) overhear(now time.Time) (worked bool) {
 // hear counts what a turn reads.
 func (s *Service) hear(turn func()) {
 	l, source := s.live, s.liveSink.source
-	records := s.liveSink.records
+	records := s.txn.outlet.Records
 	l.bytes, l.received, l.dropped = 0, 0, 0
 	turn()
-	s.metrics.records.WithLabelValues(source).Add(float64(s.liveSink.records - records))
+	s.metrics.records.WithLabelValues(source).Add(float64(s.txn.outlet.Records - records))
 	s.metrics.bytes.WithLabelValues(source).Add(float64(l.bytes))
 	s.metrics.captured.WithLabelValues("received").Add(float64(l.received))
 	s.metrics.captured.WithLabelValues("dropped").Add(float64(l.dropped))

@@ -15,7 +15,7 @@ func (s *Service) loop(ctx context.Context) error {
 		now := time.Now()
 		s.txn.now = now
 		if st := s.changed.Swap(nil); st != nil {
-			s.txn.site = st
+			s.txn.outlet.Site = st
 		}
 		s.look(now, first)
 		if first {
@@ -111,8 +111,9 @@ func (s *Service) read() bool {
 		limit += aheadTime.Microseconds()
 	}
 	var read int64
-	start := k.records
-	for read < turnBytes && k.records-start < turnRecords && k.group.Progress <= limit && s.txn.bytes < s.cfg.CommitBytes && s.txn.err == nil {
+	out := s.txn.outlet
+	start := out.Records
+	for read < turnBytes && out.Records-start < turnRecords && k.group.Progress <= limit && s.txn.bytes < s.cfg.CommitBytes && s.txn.err == nil {
 		n, err := file.Read(k)
 		read += n
 		if err != nil {
@@ -123,7 +124,7 @@ func (s *Service) read() bool {
 		// It has nothing to say: others come first until it has.
 		k.group.Progress = max(before, limit-aheadTime.Microseconds())
 	}
-	s.metrics.records.WithLabelValues(k.source).Add(float64(k.records - start))
+	s.metrics.records.WithLabelValues(k.source).Add(float64(out.Records - start))
 	s.metrics.bytes.WithLabelValues(k.source).Add(float64(max(read, 0)))
 	return true
 }
@@ -133,7 +134,7 @@ func (s *Service) sinkOf(set int, g *tail.Group) *sink {
 	if k == nil {
 		src := &s.sources[set]
 		k = &sink{
-			transaction: s.txn, ctx: s.hook.ctx, source: src.id(), name: g.Observer, realm: src.Realm,
+			transaction: s.txn, source: src.id(), name: g.Observer, realm: src.Realm,
 			lateness: src.Lateness, feed: g, group: g,
 		}
 		s.sinks[g] = k

@@ -12,6 +12,7 @@ import (
 // which commits its events by itself, takes part in its metrics and marks: an
 // instance writes one mark. It is safe for concurrent use.
 type Outside struct {
+	kind     Kind
 	metrics  *metrics
 	attached atomic.Bool
 
@@ -73,11 +74,12 @@ func (o *Outside) Read(source string, records, bytes int64) {
 	o.metrics.bytes.WithLabelValues(source).Add(float64(bytes))
 }
 
-// Ignored counts a record that is sound but no event.
-func (o *Outside) Ignored(reason string) { o.metrics.ignored.WithLabelValues(reason).Inc() }
-
-// Dead counts a record that became a dead letter.
+// Dead counts a dead letter that no outlet has made.
 func (o *Outside) Dead(reason string) { o.metrics.dead.WithLabelValues(reason).Inc() }
+
+// Outlet makes an outlet of the service's events, which counts what is ignored and
+// what is dead. Its Site and Emit are to be filled in.
+func (o *Outside) Outlet() *Outlet { return &Outlet{kind: o.kind, metrics: o.metrics} }
 
 // drain moves what was seen into the table of streams. That is no ordered
 // source: nothing of it is ever caught up with.

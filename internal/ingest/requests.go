@@ -65,10 +65,10 @@ func (s *Service) receive() bool {
 
 // take decodes one alert into the transaction.
 func (s *Service) take(d *delivery) {
-	records, deads := s.hook.records, s.hook.deads
+	records, letters := s.txn.outlet.Records, s.txn.outlet.Letters
 	s.alerts.Decode(d.body, event.Origin{Name: s.cfg.Webhook.Name}, s.hook)
-	d.bad = s.hook.deads > deads
-	s.metrics.records.WithLabelValues(s.hook.source).Add(float64(s.hook.records - records))
+	d.bad = s.txn.outlet.Letters > letters
+	s.metrics.records.WithLabelValues(s.hook.source).Add(float64(s.txn.outlet.Records - records))
 	s.metrics.bytes.WithLabelValues(s.hook.source).Add(float64(len(d.body)))
 	s.answers = append(s.answers, d)
 	if !s.txn.open {

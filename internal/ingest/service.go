@@ -111,7 +111,7 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 		marks: newWatermarks(), sinks: map[*tail.Group]*sink{}, requests: make(chan *delivery, cfg.Webhook.Queue),
 		alerts: falco.New(), ready: make(chan struct{}), draining: make(chan struct{}),
 	}
-	s.outside = &Outside{metrics: s.metrics, seen: map[streamKey]*observed{}}
+	s.outside = &Outside{kind: kind, metrics: s.metrics, seen: map[streamKey]*observed{}}
 	if h := cfg.Webhook; h.Listen != "" && !cfg.Once {
 		s.server = webhook.New(webhook.Config{Listen: h.Listen, Token: h.Token, MaxBody: h.MaxBody, Queue: h.Queue}, s.Deliver, w.Registerer, w.Log)
 	}
@@ -210,8 +210,10 @@ func (s *Service) restore(ctx context.Context) (err error) {
 		return err
 	}
 	s.txn = &transaction{
-		producer: s.producer, kind: s.kind, site: s.world.Site, embedded: embedded, metrics: s.metrics, marks: s.marks, loss: s.world.Loss,
+		ctx: context.WithoutCancel(ctx), producer: s.producer, topics: s.kind.Topics, embedded: embedded, metrics: s.metrics, marks: s.marks,
+		loss: s.world.Loss, outlet: s.outside.Outlet(),
 	}
+	s.txn.outlet.Site, s.txn.outlet.Emit = s.world.Site, s.txn.emit
 	if embedded {
 		s.txn.sent = published{}
 		for i, name := range s.kind.Topics {
@@ -246,11 +248,11 @@ func (s *Service) restore(ctx context.Context) (err error) {
 		}
 	}
 	s.hook = &sink{
-		transaction: s.txn, ctx: context.WithoutCancel(ctx), source: s.cfg.Webhook.Name, name: s.cfg.Webhook.Name,
+		transaction: s.txn, source: s.cfg.Webhook.Name, name: s.cfg.Webhook.Name,
 		realm: s.cfg.Webhook.Realm, feed: always{}, webhook: true,
 	}
 	if s.cfg.Capture.Interface != "" {
-		if err := s.capture(ctx); err != nil {
+		if err := s.capture(); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -441,4 +442,33 @@ func TestKeys(t *testing.T) {
 	if d := cmp.Diff([]string{"lab|10.0.0.1", "prod|10.0.0.1"}, keys); d != "" {
 		t.Error(d)
 	}
+}
+
+// An event that no topic takes is a dead letter; what stands around it is written.
+func TestAnEventBeyondAMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := t.TempDir()
+	// Each byte of the name takes six in JSON.
+	long := strings.Replace(dns(1), "x1.example.com", strings.Repeat("\\u0001", 200_000), 1)
+	put(t, filepath.Join(dir, "dns.log"), dns(0)+long+dns(2))
+	cfg := once(dir)
+	cfg.MaxLine = 4 << 20
+	if err := w.start("ingest-zeek", cfg, false).wait(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"D0", "D2"}, ids(w.events(topic.Network))); d != "" {
+		t.Error(d)
+	}
+	for _, rec := range w.read(topic.DeadLetter) {
+		if rec.control {
+			continue
+		}
+		l, err := deadletter.Decode(rec.value)
+		if err != nil || l.Reason != decode.ReasonEventLong || *l.Origin.Line != 2 || l.Size <= stream.MaxOutputBytes {
+			t.Errorf("%v %+v", err, l.Origin)
+		}
+		return
+	}
+	t.Error("no dead letter")
 }

@@ -7,39 +7,21 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/tail"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
-	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
-
-// FutureAfter is how far ahead of its arrival an event may be before it is
-// flagged and moves no watermark (DESIGN §2 law 2).
-const FutureAfter = 10 * time.Minute
-
-// reasonUnencodable is the reason of a dead record that was decoded to an
-// event which has no JSON form.
-const reasonUnencodable = "unencodable"
-
-// Complete fills in what decoders leave to ingest but for Observer.Name and
-// Future: the realm, if the source has none of its own, the direction, and the
-// keys under which the event belongs into its topic.
-func Complete(e *event.Event, s *site.Site, p *site.Placement) {
-	if e.Observer.Realm == "" {
-		e.Observer.Realm = s.Realm(e.Flow.VPC, e.Observer.Name)
-	}
-	s.Place(e, p)
-}
 
 // transaction collects what is written until the next commit.
 type transaction struct {
+	ctx      context.Context //nolint:containedctx // decode.Sink has none; it lives as long as the service
 	producer *stream.Producer
-	kind     Kind
-	site     *site.Site
+	topics   []string // of the service
 	embedded bool
 	metrics  *metrics
 	marks    *watermarks
 	loss     func(*event.Event)
 	sent     published
+	outlet   *Outlet // of all sinks
 
 	open  bool
 	began time.Time
@@ -47,10 +29,6 @@ type transaction struct {
 	now   time.Time                  // of the turn at hand
 	ends  map[string]map[int32]int64 // of the service's topics, as it began; on the embedded broker
 	err   error                      // of Begin; the service ends with it
-
-	place  site.Placement
-	value  []byte
-	letter []byte
 }
 
 // begin makes sure that a transaction is open.
@@ -60,7 +38,7 @@ func (t *transaction) begin(ctx context.Context) bool {
 	}
 	if t.embedded {
 		t.ends = map[string]map[int32]int64{}
-		for _, name := range t.kind.Topics {
+		for _, name := range t.topics {
 			if t.ends[name], t.err = t.producer.Ends(ctx, name); t.err != nil {
 				return false
 			}
@@ -78,39 +56,43 @@ func (t *transaction) produce(ctx context.Context, r stream.Record) {
 	t.producer.Produce(ctx, r)
 }
 
+// emit takes what comes out of the outlet.
+func (t *transaction) emit(o operator.Output) {
+	switch {
+	case !t.begin(t.ctx):
+	case o.Kind != deadletter.Kind && t.sent.take(o.Key, o.Value):
+		t.metrics.suppressed.Inc()
+	default:
+		t.bytes += len(o.Key) + len(o.Value)
+		t.producer.Emit(t.ctx, o)
+	}
+}
+
 // sink takes the records of one group of files, or of the webhook, into the
 // transaction.
 type sink struct {
 	*transaction
-	ctx      context.Context //nolint:containedctx // decode.Sink has none; it lives as long as the service
-	source   string          // for metrics
-	name     string          // Observer.Name
-	realm    string          // Observer.Realm, "" where the site decides
+
+	source   string // for metrics
+	name     string // Observer.Name
+	realm    string // Observer.Realm, "" where the site decides
 	lateness time.Duration
 	feed     feed
 	webhook  bool
+	group    *tail.Group // nil for the webhook
+}
 
-	group *tail.Group // nil for the webhook
-	// records counts outcomes, deads those that are dead.
-	records, deads int
+// out is the outlet for the record at hand.
+func (s *sink) out() *Outlet {
+	o := s.outlet
+	o.Name, o.Realm, o.Now = s.name, s.realm, s.now.UnixMicro()
+	return o
 }
 
 // Event implements decode.Sink.
 func (s *sink) Event(e *event.Event) {
-	s.records++
-	if !s.begin(s.ctx) {
+	if !s.out().Put(e) || s.err != nil {
 		return
-	}
-	e.Observer.Name, e.Observer.Realm = s.name, s.realm
-	e.Future = e.Time > s.now.Add(FutureAfter).UnixMicro()
-	Complete(e, s.site, &s.place)
-	if !s.write(e, s.place.Key) {
-		return
-	}
-	if len(s.place.Mirror) > 0 {
-		e.Role = event.RoleMirror
-		s.write(e, s.place.Mirror)
-		e.Role = ""
 	}
 	s.metrics.event(e.Kind)
 	if e.Kind == event.KindHealth && s.loss != nil {
@@ -122,48 +104,8 @@ func (s *sink) Event(e *event.Event) {
 	}
 }
 
-// write encodes and produces one event; false where it became a dead letter.
-func (s *sink) write(e *event.Event, key []byte) bool {
-	value, err := e.Append(s.value[:0])
-	if err != nil {
-		s.bury(reasonUnencodable, nil, e.Origin, err)
-		return false
-	}
-	s.value = value
-	if s.sent.take(key, value) {
-		s.metrics.suppressed.Inc()
-		return true
-	}
-	s.produce(s.ctx, stream.Record{Topic: s.kind.TopicOf(e.Kind), Partition: stream.ByKey, Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
-	return true
-}
-
 // Ignored implements decode.Sink.
-func (s *sink) Ignored(reason string) {
-	s.records++
-	s.metrics.ignored.WithLabelValues(reason).Inc()
-}
+func (s *sink) Ignored(reason string) { s.out().Ignored(reason) }
 
 // Dead implements decode.Sink.
-func (s *sink) Dead(reason string, raw []byte, at event.Origin) {
-	s.records++
-	s.bury(reason, raw, at, nil)
-}
-
-func (s *sink) bury(reason string, raw []byte, at event.Origin, cause error) {
-	s.deads++
-	s.metrics.dead.WithLabelValues(reason).Inc()
-	if !s.begin(s.ctx) {
-		return
-	}
-	letter := deadletter.New(s.kind.Source, reason, cause, deadletter.InFile(at), raw, s.now.UnixMicro())
-	value, err := letter.Append(s.letter[:0])
-	if err != nil {
-		s.err = err // its fields are text and numbers: this cannot be
-		return
-	}
-	s.letter = value
-	s.produce(s.ctx, stream.Record{
-		Topic: topic.DeadLetter, Partition: stream.ByKey, Kind: deadletter.Kind, V: deadletter.Version, Key: []byte(s.kind.Source), Value: value,
-	})
-}
+func (s *sink) Dead(reason string, raw []byte, at event.Origin) { s.out().Dead(reason, raw, at) }

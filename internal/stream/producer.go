@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
 
 // ProducerConfig of a Producer.
@@ -161,6 +163,11 @@ func (p *Producer) Produce(ctx context.Context, rec Record) {
 			p.err.CompareAndSwap(nil, &err)
 		}
 	})
+}
+
+// Emit adds an output to the transaction, placed by its key.
+func (p *Producer) Emit(ctx context.Context, o operator.Output) {
+	p.Produce(ctx, Record{Topic: o.Topic, Partition: ByKey, Kind: o.Kind, V: o.V, Key: o.Key, Value: o.Value})
 }
 
 // Commit commits the transaction. Nothing of it is visible before, and all of

@@ -245,7 +245,7 @@ func TestAnOutputThatNoTopicTakes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.produce(
-		&kgo.Record{Topic: "in", Key: bytes.Repeat([]byte("k"), maxOutputBytes), Value: []byte("1 1")},
+		&kgo.Record{Topic: "in", Key: bytes.Repeat([]byte("k"), MaxOutputBytes), Value: []byte("1 1")},
 		&kgo.Record{Topic: "in", Key: []byte("a"), Value: []byte("1 1")},
 		&kgo.Record{Topic: "in", Key: []byte("a"), Value: []byte("100 1")}, // closes the window
 	)

@@ -232,20 +232,15 @@ func (w *worker) apply(r *kgo.Record) error {
 		if w.replaying {
 			return nil // its dead letter is committed
 		}
-		if err := w.bury(r, err); err != nil {
-			return err
-		}
+		w.bury(r, err)
 	}
 	if w.replaying {
 		w.counts = w.counts[:0]
 		return nil
 	}
 	for _, o := range w.out {
-		if len(o.Key)+len(o.Value) > maxOutputBytes {
-			var err error
-			if o, err = w.buryOutput(r, o); err != nil {
-				return err
-			}
+		if len(o.Key)+len(o.Value) > MaxOutputBytes {
+			o = w.buryOutput(r, o)
 		}
 		if err := w.publish(o); err != nil {
 			return err
@@ -286,40 +281,31 @@ const reasonRefused = "operator_refused"
 // takes.
 const reasonTooLarge = "output_too_large"
 
-// maxOutputBytes bounds key and value of an output, uncompressed: below Kafka's
+// MaxOutputBytes bounds key and value of an output, uncompressed: below Kafka's
 // default limit of a message, with room for headers. It decides what is
 // written, so it is no setting.
-const maxOutputBytes = 900 << 10
+const MaxOutputBytes = 900 << 10
 
 // bury emits the dead letter of a record.
-func (w *worker) bury(r *kgo.Record, cause error) error {
-	o, err := w.deadLetter(r, reasonRefused, cause, r.Value)
-	if err != nil {
-		return err
-	}
-	w.out = append(w.out, o)
-	return nil
+func (w *worker) bury(r *kgo.Record, cause error) {
+	w.out = append(w.out, w.deadLetter(r, reasonRefused, cause, r.Value))
 }
 
 // buryOutput is the dead letter that takes the place of an output: the state
 // has changed already, and refusing the transaction would refuse it for ever.
-func (w *worker) buryOutput(r, o *kgo.Record) (*kgo.Record, error) {
-	cause := fmt.Errorf("output of %d bytes to %s, allowed are %d", len(o.Key)+len(o.Value), o.Topic, maxOutputBytes)
+func (w *worker) buryOutput(r, o *kgo.Record) *kgo.Record {
+	cause := fmt.Errorf("output of %d bytes to %s, allowed are %d", len(o.Key)+len(o.Value), o.Topic, MaxOutputBytes)
 	w.log.Warn("output is too large for a topic", "offset", r.Offset, "output", o.Topic, "bytes", len(o.Key)+len(o.Value))
 	return w.deadLetter(r, reasonTooLarge, cause, o.Value)
 }
 
-func (w *worker) deadLetter(r *kgo.Record, reason string, cause error, raw []byte) (*kgo.Record, error) {
+func (w *worker) deadLetter(r *kgo.Record, reason string, cause error, raw []byte) *kgo.Record {
 	letter := deadletter.New(w.eng.cfg.Service, reason, cause, deadletter.InTopic(r.Topic, r.Partition, r.Offset), raw, r.Timestamp.UnixMicro())
-	value, err := letter.Append(nil)
-	if err != nil {
-		return nil, fmt.Errorf("dead letter of %s offset %d: %w", w.tp, r.Offset, err)
-	}
 	w.dead++
 	return &kgo.Record{
-		Topic: w.eng.cfg.DeadLetter, Partition: byKey, Key: []byte(w.eng.cfg.Service), Value: value,
+		Topic: w.eng.cfg.DeadLetter, Partition: byKey, Key: []byte(w.eng.cfg.Service), Value: letter.Append(nil),
 		Headers: w.header(deadletter.Kind, deadletter.Version),
-	}, nil
+	}
 }
 
 // Emit implements operator.Context.

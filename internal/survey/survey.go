@@ -12,7 +12,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/ebbwatch/ebbwatch/internal/hunt"
-	"github.com/ebbwatch/ebbwatch/internal/ingest"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
@@ -32,7 +31,7 @@ type files struct {
 
 // Event implements decode.Sink.
 func (f *files) Event(e *event.Event) {
-	ingest.Complete(e, f.site, &f.place)
+	f.site.Place(e, &f.place)
 	f.to.Observe(e)
 	f.tick()
 }

@@ -41,6 +41,13 @@ const (
 	ReasonTooMany       = "too_many_records"
 )
 
+// Reasons of records that were decoded and whose event cannot be written: it
+// has no JSON form, or no topic takes one so long.
+const (
+	ReasonUnencodable = "unencodable"
+	ReasonEventLong   = "event_too_long"
+)
+
 // Lines decodes a format of one record a line.
 type Lines interface {
 	// Line decodes one line without its line break. at tells where the line

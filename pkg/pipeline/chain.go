@@ -167,9 +167,6 @@ func (c *Chain) Site() *site.Site { return c.site }
 // direction and key. Available must not go back by more than the events'
 // lateness; time moves with the largest seen.
 func (c *Chain) Event(e *event.Event) error {
-	if e.Observer.Realm == "" {
-		e.Observer.Realm = c.site.Realm(e.Flow.VPC, e.Observer.Name)
-	}
 	c.site.Place(e, &c.place)
 	data, err := e.Append(c.buf[:0])
 	c.buf = data

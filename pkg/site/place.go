@@ -17,10 +17,14 @@ type Placement struct {
 	Mirror []byte
 }
 
-// Place fills in the direction of a network event and returns its keys,
-// appended to the slices of p (DESIGN §1, "the monitored address"). The realm
-// must be set. An event without any usable key gets the sensor's name.
+// Place fills in the realm of an event whose source has none of its own, and the
+// direction of a network event, and returns its keys, appended to the slices of p
+// (DESIGN §1, "the monitored address"). An event without any usable key gets the
+// sensor's name.
 func (s *Site) Place(e *event.Event, p *Placement) {
+	if e.Observer.Realm == "" {
+		e.Observer.Realm = s.Realm(e.Flow.VPC, e.Observer.Name)
+	}
 	p.Key, p.Mirror = p.Key[:0], p.Mirror[:0]
 	realm := e.Observer.Realm
 	switch e.Kind.Plane() {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbwatch/ebbwatch/internal/stream"
 )
 
 const (
@@ -116,7 +118,7 @@ func FuzzParseAnnouncement(f *testing.F) {
 		for i := range refs {
 			task := taskOf(refs[i], "cloudtrail")
 			value, err := task.Append(nil)
-			if err != nil || len(value) > maxEvent {
+			if err != nil || len(value) > stream.MaxOutputBytes {
 				t.Fatalf("%d bytes, %v", len(value), err)
 			}
 			back, err := decodeTask(value)

@@ -8,6 +8,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
 
 // batch is what a queue or a listing has to say, and waits to be committed.
@@ -20,7 +21,6 @@ type batch struct {
 // announcer writes announcements to ebb.objects.v1, several batches to a
 // transaction.
 type announcer struct {
-	source   string
 	producer *stream.Producer
 	in       chan *batch
 	pause    time.Duration // between two commits
@@ -28,8 +28,8 @@ type announcer struct {
 	ended chan struct{}
 }
 
-func newAnnouncer(source string, p *stream.Producer, embedded bool) *announcer {
-	a := &announcer{source: source, producer: p, in: make(chan *batch), pause: 50 * time.Millisecond, ended: make(chan struct{})}
+func newAnnouncer(p *stream.Producer, embedded bool) *announcer {
+	a := &announcer{producer: p, in: make(chan *batch), pause: 50 * time.Millisecond, ended: make(chan struct{})}
 	if embedded {
 		a.pause = time.Second // every batch costs memory there
 	}
@@ -110,18 +110,10 @@ func (a *announcer) commit(ctx context.Context, batches []*batch) error {
 			if err != nil {
 				return fmt.Errorf("task of %s: %w", t.name(), err)
 			}
-			a.producer.Produce(ctx, stream.Record{
-				Topic: topic.Objects, Partition: stream.ByKey, Kind: kindTask, V: taskVersion, Key: t.appendKey(nil), Value: value,
-			})
+			a.producer.Emit(ctx, operator.Output{Topic: topic.Objects, Kind: kindTask, V: taskVersion, Key: t.appendKey(nil), Value: value})
 		}
 		for _, l := range b.letters {
-			value, err := l.Append(nil)
-			if err != nil {
-				return fmt.Errorf("dead letter: %w", err)
-			}
-			a.producer.Produce(ctx, stream.Record{
-				Topic: topic.DeadLetter, Partition: stream.ByKey, Kind: deadletter.Kind, V: deadletter.Version, Key: []byte(a.source), Value: value,
-			})
+			a.producer.Emit(ctx, l.Output(topic.DeadLetter, nil))
 		}
 	}
 	return a.producer.Commit(ctx)

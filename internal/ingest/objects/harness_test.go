@@ -20,6 +20,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -123,7 +124,7 @@ func newBench(tb testing.TB, service string, change func(*store)) *bench {
 		change(st)
 	}
 	b.op = &reader{
-		kind: kind, store: st, site: site.Default(), outside: svc.Outside(), metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler),
+		Sink: companion.NewSink(svc.Outside(), ""), kind: kind, store: st, outside: svc.Outside(), metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	tb.Cleanup(cancel)
@@ -136,7 +137,7 @@ func newBench(tb testing.TB, service string, change func(*store)) *bench {
 func (b *bench) reborn() {
 	b.t.Helper()
 	old := b.op
-	fresh := &reader{kind: old.kind, store: old.store, site: old.site, outside: old.outside, metrics: old.metrics, log: old.log}
+	fresh := &reader{Sink: companion.NewSink(old.outside, ""), kind: old.kind, store: old.store, outside: old.outside, metrics: old.metrics, log: old.log}
 	for _, r := range b.log[:b.next] {
 		if err := fresh.Apply(r, &fakeContext{counts: map[string]int64{}}); err != nil {
 			b.t.Fatal(err)

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
+	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
 // Bounds of one part of an object: what is read of it for one task.
@@ -34,11 +35,11 @@ const (
 
 // reader is the operator of a partition of ebb.objects.v1.
 type reader struct {
+	companion.Sink
+
 	kind    ingest.Kind
 	store   *store
-	site    *site.Site
 	name    string // of the sensor; "" is the bucket
-	realm   string
 	outside *ingest.Outside
 	metrics *metrics
 	log     *slog.Logger
@@ -47,7 +48,6 @@ type reader struct {
 	known known
 	open  []*reading // held open, the latest used last
 	opens atomic.Int64
-	sink  sink
 	key   []byte
 	value []byte
 }
@@ -131,26 +131,26 @@ func (o *reader) read(t *Task, id objectID, r *operator.Record, c operator.Conte
 		o.failed(t, t.Position, err, r, c)
 		return
 	}
-	o.sink.begin(o, t, r, c)
+	o.Begin(r, c, sourceOf(o.name, t.Bucket))
 	err = o.part(x, deadline)
-	o.outside.Read(o.sink.name, o.sink.records, 0)
+	o.outside.Read(o.Name, o.Records, 0)
 	at := placeOf(x.reader.Position())
 	if at.records() < t.Position.records() {
 		at = t.Position // it still passes over what was read before
 	}
 	switch {
 	case err == nil && at.records() > o.store.maxRecords:
-		o.sink.Dead(decode.ReasonTooMany, nil, o.sink.last)
+		o.Dead(decode.ReasonTooMany, nil, o.Last)
 		o.finished(x, "cut", r)
 	case err == nil:
 		x.seq = t.Seq + 1
 		o.hold(x)
 		o.goOn(t, at, x.etag, "", c)
 	case errors.Is(err, io.EOF):
-		x.reader.End(nil, &o.sink)
+		x.reader.End(nil, o)
 		o.finished(x, "read", r)
 	case input.IsContent(err):
-		x.reader.End(err, &o.sink)
+		x.reader.End(err, o)
 		o.finished(x, "damaged", r)
 	default:
 		o.drop(x)
@@ -168,7 +168,7 @@ func (o *reader) part(x *reading, deadline time.Time) error {
 	// Time is looked at now and then: at each record it would cost more than
 	// the record.
 	for n := 0; ; n++ {
-		if o.sink.records >= int64(o.store.part) || o.sink.out >= partBytes {
+		if o.Records >= int64(o.store.part) || o.Bytes >= partBytes {
 			return nil
 		}
 		if n%64 == 63 {
@@ -179,7 +179,7 @@ func (o *reader) part(x *reading, deadline time.Time) error {
 				return nil
 			}
 		}
-		if err := x.reader.Next(&o.sink); err != nil {
+		if err := x.reader.Next(o); err != nil {
 			return err
 		}
 	}
@@ -267,9 +267,9 @@ func (o *reader) emit(t *Task, c operator.Context) {
 func (o *reader) failed(t *Task, at place, err error, r *operator.Record, c operator.Context) {
 	if no, ok := errors.AsType[*refusal](err); ok {
 		o.metrics.objects.WithLabelValues("refused").Inc()
-		o.sink.begin(o, t, r, c)
-		o.sink.refused(t, no)
-		o.outside.Read(o.sink.name, 1, 0)
+		o.Begin(r, c, sourceOf(o.name, t.Bucket))
+		o.Bury(no.reason, no.raw, event.Origin{Name: t.name()}, no.cause)
+		o.outside.Read(o.Name, 1, 0)
 		if no.forget {
 			next := *t
 			next.Seq++
@@ -292,11 +292,6 @@ func (o *reader) failed(t *Task, at place, err error, r *operator.Record, c oper
 	o.goOn(&next, at, "", text[:min(len(text), 512)], c)
 }
 
-// Epoch implements operator.Operator; there are none.
-func (o *reader) Epoch(kind string, _ []byte) error {
-	return fmt.Errorf("objects: unknown epoch %q", kind)
-}
-
 // Buckets implements operator.Operator.
 func (o *reader) Buckets() int { return buckets }
 
@@ -305,10 +300,3 @@ func (o *reader) AppendBucket(dst []byte, n int) []byte { return o.known.appendB
 
 // LoadBucket implements operator.Operator.
 func (o *reader) LoadBucket(n int, data []byte) error { return o.known.loadBucket(n, data) }
-
-// AppendShared implements operator.Operator; there is nothing beside the
-// buckets.
-func (o *reader) AppendShared(dst []byte) []byte { return dst }
-
-// LoadShared implements operator.Operator.
-func (o *reader) LoadShared([]byte) error { return nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -13,82 +12,52 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
-	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
-
-// World is what a Service needs of the outside.
-type World struct {
-	// Kafka says how to reach the brokers; Service is filled in.
-	Kafka      stream.ProducerConfig
-	Site       *site.Site
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
-	// Engine is the registerer of the engine's metrics, which have a label
-	// for the service; nil is Registerer.
-	Engine prometheus.Registerer
-	// Outside is the ingest service that the objects belong to.
-	Outside *ingest.Outside
-}
 
 // Service reads announced objects. New is inert, Run does everything.
 type Service struct {
+	*companion.Companion
+
 	kind    ingest.Kind
 	cfg     *ingest.Config
-	world   World
+	world   companion.World
 	metrics *metrics
 	store   *store
-	engine  *stream.Engine
 }
 
 // New makes the service of a valid configuration.
-func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
+func New(kind ingest.Kind, cfg *ingest.Config, w companion.World) (*Service, error) {
 	s := &Service{kind: kind, cfg: cfg, world: w, metrics: newMetrics(w.Registerer)}
 	s.store = newStore(kind, cfg, func(bucket string, n int) { w.Outside.Read(sourceOf(cfg.S3.Name, bucket), 0, int64(n)) })
-	commit := cfg.S3.CommitInterval
-	if w.Kafka.Embedded {
-		commit = max(commit, time.Second)
-	}
-	reg := w.Engine
-	if reg == nil {
-		reg = w.Registerer
-	}
 	var err error
-	s.engine, err = stream.New(stream.Config{
-		Service: kind.Service, Slot: w.Kafka.Slot, Brokers: w.Kafka.Brokers, Embedded: w.Kafka.Embedded, Options: w.Kafka.Options,
-		Inputs: []string{topic.Objects}, Outputs: append(slices.Clone(kind.Topics), topic.Objects), Feedback: true, PollRecords: 2,
-		CommitInterval: commit, SnapshotCycle: cfg.S3.SnapshotCycle, OnCommitted: s.committed,
-	}, s.operator, w.Log, reg)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.Companion, err = companion.New(kind, w, stream.Config{
+		Service: kind.Service, Inputs: []string{topic.Objects}, Outputs: append(slices.Clone(kind.Topics), topic.Objects), Feedback: true, PollRecords: 2,
+		CommitInterval: cfg.S3.CommitInterval, SnapshotCycle: cfg.S3.SnapshotCycle,
+	}, s.operator)
+	return s, err
 }
 
 func (s *Service) operator(int32) (operator.Operator, error) {
 	return &reader{
-		kind: s.kind, store: s.store, site: s.world.Site, name: s.cfg.S3.Name, realm: s.cfg.S3.Realm,
+		Sink: companion.NewSink(s.world.Outside, s.cfg.S3.Realm), kind: s.kind, store: s.store, name: s.cfg.S3.Name,
 		outside: s.world.Outside, metrics: s.metrics, log: s.world.Log,
 	}, nil
 }
 
-// committed tells the ingest service which events stand.
-func (s *Service) committed(outs []operator.Output) {
-	var e event.Event
-	for _, o := range outs {
-		if !s.kind.Writes(o.Topic) || event.Decode(o.Value, &e) != nil || e.Role == event.RoleMirror {
-			continue
-		}
-		s.world.Outside.Committed(&e)
+// sourceOf is the sensor of what an object holds.
+func sourceOf(name, bucket string) string {
+	if name == "" {
+		return bucket
 	}
+	return name
 }
 
 func newStore(kind ingest.Kind, cfg *ingest.Config, read func(bucket string, n int)) *store {
@@ -98,9 +67,6 @@ func newStore(kind ingest.Kind, cfg *ingest.Config, read func(bucket string, n i
 		usual: kind.Formats[0], part: partRecords, read: read,
 	}
 }
-
-// Ready reports whether objects are being read.
-func (s *Service) Ready() bool { return s.engine.Ready() }
 
 // Run reads until ctx ends. Queues and listings stop first; what they have
 // announced is read by whoever comes next.
@@ -116,10 +82,10 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a := newAnnouncer(s.kind.Source, producer, kafka.Embedded)
+	a := newAnnouncer(producer, kafka.Embedded)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.run(ctx) })
-	g.Go(func() error { return s.engine.Run(ctx) })
+	g.Go(func() error { return s.Read(ctx) })
 	for _, url := range s.cfg.S3.Queues {
 		q := &queue{
 			client: clients.sqs, url: url, kind: s.kind, buckets: s.cfg.S3.Buckets, announcer: a, metrics: s.metrics,

@@ -7,14 +7,11 @@ import (
 
 	"github.com/segmentio/encoding/json"
 
-	"github.com/ebbwatch/ebbwatch/internal/deadletter"
-	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
-	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
 // kindMessage is the kind of the records of ebb.objects.v1, and messageVersion
@@ -33,15 +30,21 @@ type message struct {
 	Data         []byte `json:"data"`
 }
 
+// origin is the message in the origin of its records.
+func origin(subscription, id string) event.Origin {
+	return event.Origin{Name: subscription + "#" + id}
+}
+
 var errMessage = errors.New("not a message")
 
 // reader is the operator of a partition of ebb.objects.v1.
 type reader struct {
+	companion.Sink
+
 	s     *Service
 	dec   decode.Lines
 	live  bool // not a replay
 	known known
-	sink  sink
 }
 
 var (
@@ -77,16 +80,10 @@ func (o *reader) Apply(r *operator.Record, c operator.Context) error {
 	if !o.live {
 		return nil
 	}
-	k := &o.sink
-	k.s, k.c, k.now, k.name, k.records = o.s, c, r.Time, o.s.sensor(m.Subscription), 0
-	o.dec.Line(m.Data, event.Origin{Name: m.Subscription + "#" + m.ID}, k)
-	o.s.world.Outside.Read(k.name, k.records, int64(len(m.Data)))
+	o.Begin(r, c, o.s.sensor(m.Subscription))
+	o.dec.Line(m.Data, origin(m.Subscription, m.ID), o)
+	o.s.world.Outside.Read(o.Name, o.Records, int64(len(m.Data)))
 	return nil
-}
-
-// Epoch implements operator.Operator; there are none.
-func (o *reader) Epoch(kind string, _ []byte) error {
-	return fmt.Errorf("pubsub: unknown epoch %q", kind)
 }
 
 // Buckets implements operator.Operator.
@@ -97,77 +94,3 @@ func (o *reader) AppendBucket(dst []byte, n int) []byte { return o.known.appendB
 
 // LoadBucket implements operator.Operator.
 func (o *reader) LoadBucket(n int, data []byte) error { return o.known.loadBucket(n, data) }
-
-// AppendShared implements operator.Operator; there is nothing beside the buckets.
-func (o *reader) AppendShared(dst []byte) []byte { return dst }
-
-// LoadShared implements operator.Operator.
-func (o *reader) LoadShared([]byte) error { return nil }
-
-// sink takes what the decoder reads of one message.
-type sink struct {
-	s       *Service
-	c       operator.Context
-	now     int64 // append time of the record
-	name    string
-	records int64
-
-	place         site.Placement
-	value, letter []byte
-}
-
-// Reasons of dead letters.
-const (
-	reasonUnencodable = "unencodable"
-	reasonTooLong     = "message_too_long"
-)
-
-// Event implements decode.Sink.
-func (k *sink) Event(e *event.Event) {
-	k.records++
-	e.Observer.Name, e.Observer.Realm = k.name, k.s.cfg.PubSub.Realm
-	e.Future = e.Time > k.now+ingest.FutureAfter.Microseconds()
-	ingest.Complete(e, k.s.world.Site, &k.place)
-	if !k.write(e, k.place.Key) {
-		return
-	}
-	if len(k.place.Mirror) > 0 {
-		e.Role = event.RoleMirror
-		k.write(e, k.place.Mirror)
-		e.Role = ""
-	}
-}
-
-func (k *sink) write(e *event.Event, key []byte) bool {
-	value, err := e.Append(k.value[:0])
-	if err != nil {
-		k.bury(reasonUnencodable, nil, e.Origin, err)
-		return false
-	}
-	k.value = value
-	k.c.Emit(operator.Output{Topic: k.s.kind.TopicOf(e.Kind), Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
-	return true
-}
-
-// Ignored implements decode.Sink.
-func (k *sink) Ignored(reason string) {
-	k.records++
-	k.s.world.Outside.Ignored(reason)
-}
-
-// Dead implements decode.Sink.
-func (k *sink) Dead(reason string, raw []byte, at event.Origin) {
-	k.records++
-	k.bury(reason, raw, at, nil)
-}
-
-func (k *sink) bury(reason string, raw []byte, at event.Origin, cause error) {
-	k.s.world.Outside.Dead(reason)
-	letter := deadletter.New(k.s.kind.Source, reason, cause, deadletter.InFile(at), raw, k.now)
-	value, err := letter.Append(k.letter[:0])
-	if err != nil {
-		panic("dead letter: " + err.Error()) // its fields are text and numbers
-	}
-	k.letter = value
-	k.c.Emit(operator.Output{Topic: topic.DeadLetter, Kind: deadletter.Kind, V: deadletter.Version, Key: []byte(k.s.kind.Source), Value: value})
-}

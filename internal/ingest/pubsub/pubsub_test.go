@@ -22,6 +22,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -95,7 +96,7 @@ func (w *world) start(ack func(*pubsub.Message)) (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s, err := New(kind, &cfg, World{Kafka: kafka, Site: site.Default(), Log: log, Registerer: prometheus.NewRegistry(), Outside: svc.Outside()})
+	s, err := New(kind, &cfg, companion.World{Kafka: kafka, Log: log, Registerer: prometheus.NewRegistry(), Outside: svc.Outside()})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -19,12 +18,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
-	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
-	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
 // lease is for how long Pub/Sub holds a message for us at a time: after that it
@@ -34,20 +32,6 @@ const lease = 20 * time.Second
 // maxPause bounds the pause after failures of a subscription.
 const maxPause = 30 * time.Second
 
-// World is what a Service needs of the outside.
-type World struct {
-	// Kafka says how to reach the brokers; Service is filled in.
-	Kafka      stream.ProducerConfig
-	Site       *site.Site
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
-	// Engine is the registerer of the engine's metrics, which have a label for
-	// the service; nil is Registerer.
-	Engine prometheus.Registerer
-	// Outside is the ingest service that the messages belong to.
-	Outside *ingest.Outside
-}
-
 type metrics struct {
 	messages *prometheus.CounterVec // by result
 	failures prometheus.Counter
@@ -55,17 +39,18 @@ type metrics struct {
 
 // Service pulls messages. New is inert, Run does everything.
 type Service struct {
+	*companion.Companion
+
 	kind    ingest.Kind
 	cfg     *ingest.Config
-	world   World
+	world   companion.World
 	metrics metrics
-	engine  *stream.Engine
 	// acknowledge takes a message whose record is committed.
 	acknowledge func(*pubsub.Message)
 }
 
 // New makes the service of a valid configuration.
-func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
+func New(kind ingest.Kind, cfg *ingest.Config, w companion.World) (*Service, error) {
 	s := &Service{kind: kind, cfg: cfg, world: w, acknowledge: (*pubsub.Message).Ack}
 	s.metrics = metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -76,26 +61,11 @@ func New(kind ingest.Kind, cfg *ingest.Config, w World) (*Service, error) {
 		}),
 	}
 	w.Registerer.MustRegister(s.metrics.messages, s.metrics.failures)
-	commit := cfg.CommitInterval
-	if commit == 0 {
-		commit = 200 * time.Millisecond
-	}
-	if w.Kafka.Embedded {
-		commit = max(commit, time.Second)
-	}
-	reg := w.Engine
-	if reg == nil {
-		reg = w.Registerer
-	}
 	var err error
-	s.engine, err = stream.New(stream.Config{
-		Service: kind.Service, Slot: w.Kafka.Slot, Brokers: w.Kafka.Brokers, Embedded: w.Kafka.Embedded, Options: w.Kafka.Options,
-		Inputs: []string{topic.Objects}, Outputs: slices.Clone(kind.Topics), CommitInterval: commit, OnCommitted: s.committed,
-	}, s.operator, w.Log, reg)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.Companion, err = companion.New(kind, w, stream.Config{
+		Service: kind.Service, Inputs: []string{topic.Objects}, Outputs: slices.Clone(kind.Topics), CommitInterval: cfg.CommitInterval,
+	}, s.operator)
+	return s, err
 }
 
 func (s *Service) operator(int32) (operator.Operator, error) {
@@ -103,7 +73,7 @@ func (s *Service) operator(int32) (operator.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{s: s, dec: dec}, nil
+	return &reader{Sink: companion.NewSink(s.world.Outside, s.cfg.PubSub.Realm), s: s, dec: dec}, nil
 }
 
 // sensor is the name of what a subscription delivers.
@@ -113,19 +83,6 @@ func (s *Service) sensor(subscription string) string {
 	}
 	return subscription[strings.LastIndexByte(subscription, '/')+1:]
 }
-
-// committed tells the ingest service which events stand.
-func (s *Service) committed(outs []operator.Output) {
-	var e event.Event
-	for _, o := range outs {
-		if s.kind.Writes(o.Topic) && event.Decode(o.Value, &e) == nil && e.Role != event.RoleMirror {
-			s.world.Outside.Committed(&e)
-		}
-	}
-}
-
-// Ready reports whether messages are being read.
-func (s *Service) Ready() bool { return s.engine.Ready() }
 
 // Run reads until ctx ends. Subscriptions stop first; what they have delivered by
 // then is committed and acknowledged.
@@ -145,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 		producer.Close()
 		return fmt.Errorf("pubsub: %w", err)
 	}
-	w := &writer{s: s, producer: producer, in: make(chan delivery), pause: 50 * time.Millisecond, ended: make(chan struct{})}
+	w := &writer{s: s, producer: producer, letters: s.world.Outside.Outlet(), in: make(chan delivery), pause: 50 * time.Millisecond, ended: make(chan struct{})}
 	if kafka.Embedded {
 		w.pause = time.Second // every transaction costs memory there
 	}
@@ -153,7 +110,7 @@ func (s *Service) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
 	g.Go(func() error { return w.run(writing) })
-	g.Go(func() error { return s.engine.Run(ctx) })
+	g.Go(func() error { return s.Read(ctx) })
 	var receivers sync.WaitGroup
 	for _, name := range s.cfg.PubSub.Subscriptions {
 		receivers.Go(func() { s.receive(ctx, client, s.cfg.PubSub.FullName(name), w) })

@@ -9,10 +9,10 @@ import (
 	"github.com/segmentio/encoding/json"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/ebbwatch/ebbwatch/internal/deadletter"
+	"github.com/ebbwatch/ebbwatch/internal/ingest"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
-	"github.com/ebbwatch/ebbwatch/pkg/event"
+	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
 
 const (
@@ -24,6 +24,9 @@ const (
 	maxWaiting = 64 << 20
 	maxCommit  = 8 << 20
 )
+
+// reasonTooLong is the reason of the dead letter of a message beyond maxData.
+const reasonTooLong = "message_too_long"
 
 // delivery is a message that waits for its commit.
 type delivery struct {
@@ -37,6 +40,7 @@ type delivery struct {
 type writer struct {
 	s        *Service
 	producer *stream.Producer
+	letters  *ingest.Outlet
 	in       chan delivery
 	pause    time.Duration // between two commits
 	ended    chan struct{} // closed once it takes no more
@@ -105,23 +109,16 @@ func (w *writer) commit(ctx context.Context, list []delivery) error {
 	if err := w.producer.Begin(); err != nil {
 		return err
 	}
-	source := w.s.kind.Source
+	w.letters.Emit = func(o operator.Output) { w.producer.Emit(ctx, o) }
 	for _, d := range list {
 		if len(d.msg.Data) > maxData {
 			w.s.metrics.messages.WithLabelValues("dead").Inc()
-			w.s.world.Outside.Dead(reasonTooLong)
-			at := deadletter.InFile(event.Origin{Name: d.subscription + "#" + d.msg.ID})
-			value, err := deadletter.New(source, reasonTooLong, nil, at, d.msg.Data, time.Now().UnixMicro()).Append(nil)
-			if err != nil {
-				return fmt.Errorf("dead letter: %w", err)
-			}
-			w.producer.Produce(ctx, stream.Record{
-				Topic: topic.DeadLetter, Partition: stream.ByKey, Kind: deadletter.Kind, V: deadletter.Version, Key: []byte(source), Value: value,
-			})
+			w.letters.Now = time.Now().UnixMicro()
+			w.letters.Dead(reasonTooLong, d.msg.Data, origin(d.subscription, d.msg.ID))
 			continue
 		}
 		w.s.metrics.messages.WithLabelValues("taken").Inc()
-		m := message{V: messageVersion, Source: source, Subscription: d.subscription, ID: d.msg.ID, Data: d.msg.Data}
+		m := message{V: messageVersion, Source: w.s.kind.Source, Subscription: d.subscription, ID: d.msg.ID, Data: d.msg.Data}
 		value, err := json.Append(nil, &m, 0)
 		if err != nil {
 			return fmt.Errorf("message: %w", err)
@@ -132,9 +129,7 @@ func (w *writer) commit(ctx context.Context, list []delivery) error {
 		} else {
 			key += "id\x00" + d.msg.ID
 		}
-		w.producer.Produce(ctx, stream.Record{
-			Topic: topic.Objects, Partition: stream.ByKey, Kind: kindMessage, V: messageVersion, Key: []byte(key), Value: value,
-		})
+		w.producer.Emit(ctx, operator.Output{Topic: topic.Objects, Kind: kindMessage, V: messageVersion, Key: []byte(key), Value: value})
 	}
 	return w.producer.Commit(ctx)
 }

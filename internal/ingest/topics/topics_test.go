@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest"
+	"github.com/ebbwatch/ebbwatch/internal/ingest/companion"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/topics"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/internal/topic"
@@ -61,8 +62,8 @@ func (w *world) start(service string, cfg ingest.Config) func() error {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s, err := topics.New(kind, &cfg, topics.World{
-		Kafka: kafka, Site: site.Default(), Log: log, Registerer: prometheus.NewRegistry(), Outside: files.Outside(),
+	s, err := topics.New(kind, &cfg, companion.World{
+		Kafka: kafka, Log: log, Registerer: prometheus.NewRegistry(), Outside: files.Outside(),
 	})
 	if err != nil {
 		w.t.Fatal(err)
