@@ -24,5 +24,10 @@ tests+='|TestKilledAnywhere|TestEventsAndPositionAreOneCommit|TestTheTailOfATopi
 tests+='|TestAbortsWithoutEndAreAnError|TestAnOutputThatNoTopicTakes|TestTopicsThatChangeUnderAService|TestPanicEndsTheProcess'
 go test -count=1 -timeout 4m ./internal/stream -run "^($tests)\$" -brokers "${brokers%%,*}" -parallel 1 -crashes 2
 
+# An upstream that is no code of ours, on a cluster that is none either.
+if test/real/upstreams.sh check >/dev/null; then
+  go test -count=1 -timeout 2m ./internal/ingest/topics -run '^TestRsyslog$' -brokers "${brokers%%,*}"
+fi
+
 go build -trimpath -tags ebbcrash -o bin/crash/ ./cmd/... ./internal/crash/series
 timeout 240 bin/crash/series -bin bin/crash -runs "${1:-3}" -seed 1 -kafka real -brokers "$brokers" -log data/crash/series.log

@@ -29,6 +29,7 @@ type world struct {
 	t       *testing.T
 	brokers []string
 	client  *kgo.Client
+	real    bool // a Kafka, not kfake
 }
 
 func newWorld(t *testing.T, others ...string) *world {
@@ -56,7 +57,7 @@ func (w *world) start(service string, cfg ingest.Config) func() error {
 	if !ok {
 		w.t.Fatalf("no service %s", service)
 	}
-	kafka := stream.ProducerConfig{Slot: "0", Brokers: w.brokers, Embedded: true}
+	kafka := stream.ProducerConfig{Slot: "0", Brokers: w.brokers, Embedded: !w.real}
 	log := slog.New(slog.DiscardHandler)
 	files, err := ingest.New(kind, cfg, ingest.World{Kafka: kafka, Site: site.Default(), Log: log, Registerer: prometheus.NewRegistry()})
 	if err != nil {
