@@ -95,10 +95,10 @@
 //
 // # Meters
 //
-// Nine more detectors are judged from one state a source, the meter
+// Ten more detectors are judged from one state a source, the meter
 // (NewMetered): volume-anomaly, volume-fixed, sustained-upload, slow-upload,
-// new-destination-upload, no-dns-upload, sanctioned-abuse, foreign-tenant and
-// mail-upload. It holds what the source sends in all, in panes of ten minutes, a
+// new-destination-upload, no-dns-upload, sanctioned-abuse, foreign-tenant,
+// mail-upload and distributed-upload. It holds what the source sends in all, in panes of ten minutes, a
 // baseline for each kind of observer (package baseline), and its destinations
 // by ten minutes, hours and six hours, for a week. What belongs to the site, who
 // uses which destination since when, which addresses were looked up and what is
@@ -112,7 +112,15 @@
 // record, transfers below 16 KiB to new destinations, and what the shared state
 // knew.
 //
-// What it misses: the pages of the nine. Records more than an hour late count
+// Of distributed-upload a meter judges one source: a share, from a megabyte in
+// 24 hours to a destination that is new to the site. The correlator adds the
+// shares of a destination up (pkg/correlate, ADR 9), for the sources lie in many
+// partitions. What a partition has known for longer than new_days is no share
+// there, though it were new to another. Flow records tell one direction each: a
+// share of theirs waits for the first record of an answer, at most until its hour
+// is over.
+//
+// What it misses: the pages of the ten. Records more than an hour late count
 // for destinations only.
 //
 // Bounds of a meter: 3 kinds with two series of 640 bytes each at most, made with

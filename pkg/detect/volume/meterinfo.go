@@ -18,7 +18,8 @@ const (
 	ruleSanctioned
 	ruleTenant
 	ruleMail
-	rules9 // their number
+	ruleShare
+	ruleCount // their number
 	// ruleDrift marks in what was spoken that a drift was told.
 	ruleDrift = 255
 )
@@ -68,6 +69,12 @@ const (
 const tnBytes = 0
 
 const (
+	shBytes = iota
+	shRatio
+	shDays
+)
+
+const (
 	mlBytes = iota
 	mlDropBytes
 	mlWebBytes
@@ -91,7 +98,7 @@ func meterInfo(id string, technique []string, thresholds ...detect.Threshold) de
 // meterInfoID is the detector of which the states judge for the others.
 const meterInfoID = "volume-anomaly"
 
-var meterInfos = [rules9]detect.Info{
+var meterInfos = [ruleCount]detect.Info{
 	ruleAnomaly: meterInfo(
 		meterInfoID, []string{"T1048", "T1567", "T1020"},
 		detect.Threshold{Name: "factor", Default: 5, Unit: "times the p95", Doc: "an hour's bytes above this many times the 95th percentile of the source's own hours, or of its role's or subnet's while it has no history: 4 points"},
@@ -146,13 +153,50 @@ var meterInfos = [rules9]detect.Info{
 		detect.Threshold{Name: "webmail_bytes", Default: 10e6, Unit: "bytes", Doc: "the same to a webmail service: 3 points"},
 		detect.Threshold{Name: "ratio", Default: 10, Unit: "sent:received", Doc: "of what went to a webmail service: 1 point"},
 	),
+	ruleShare: shareInfo(),
+}
+
+// Thresholds of distributed-upload that the correlator judges by: the shares of
+// many sources meet there.
+const (
+	DistributedBytes   = "bytes"
+	DistributedSources = "sources"
+	DistributedRatio   = "ratio"
+)
+
+// Points of a share: how much, and sent to received.
+const (
+	SharePoint = "share_of_new_destination"
+	ShareRatio = "share_sent_to_received"
+)
+
+// DistributedUpload is the id of the detector of which meters emit shares.
+const DistributedUpload = "distributed-upload"
+
+// DistributedInfo describes distributed-upload, for the correlator.
+func DistributedInfo() detect.Info { return shareInfo() }
+
+// shareInfo is that of distributed-upload: a meter knows one source, its signals
+// are shares of what many send, and no share is an alert.
+func shareInfo() detect.Info {
+	info := meterInfo(
+		DistributedUpload, []string{"T1567", "T1048", "T1030"},
+		detect.Threshold{Name: "share_bytes", Default: 1e6, Unit: "bytes", Doc: "that one source sent in 24 hours to a destination that is new to the site: a share, 1 point, 2 once the site itself is known for as long"},
+		detect.Threshold{Name: "share_ratio", Default: 2, Unit: "sent:received", Doc: "at least, of a share"},
+		detect.Threshold{Name: "new_days", Default: 7, Unit: "days", Doc: "since a destination was first seen, up to which it is new"},
+		detect.Threshold{Name: DistributedBytes, Default: 50e6, Unit: "bytes", Doc: "that the shares of one destination sum up to: 2 points of the alert"},
+		detect.Threshold{Name: DistributedSources, Default: 5, Unit: "sources", Doc: "at least, that have a share: 1 point; 1 more where the destination is new to a known site"},
+		detect.Threshold{Name: DistributedRatio, Default: 10, Unit: "sent:received", Doc: "of all shares together: 1 point"},
+	)
+	info.Alone, info.Default.Floor = false, 1
+	return info
 }
 
 // metered is the detector that keeps meters: volume-anomaly, and for those that
 // are judged within it.
 type metered struct {
 	tuned
-	rules  [rules9]*tuned
+	rules  [ruleCount]*tuned
 	shared usage
 	gates  gates
 }
@@ -160,10 +204,11 @@ type metered struct {
 // NewMetered returns the detectors that judge what a source sends outwards from
 // one state a source: volume-anomaly, volume-fixed, sustained-upload,
 // slow-upload, new-destination-upload, no-dns-upload, sanctioned-abuse,
-// foreign-tenant and mail-upload. They belong into one set.
+// foreign-tenant, mail-upload and the shares of distributed-upload. They belong
+// into one set.
 func NewMetered() []detect.Detector {
 	d := &metered{}
-	out := make([]detect.Detector, 0, rules9)
+	out := make([]detect.Detector, 0, ruleCount)
 	for i := range meterInfos {
 		if i == ruleAnomaly {
 			d.what = &meterInfos[i]

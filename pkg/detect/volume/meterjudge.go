@@ -140,7 +140,7 @@ func (d *metered) Configure(s *site.Site) {
 	d.gates.route = min(
 		d.rules[ruleSlow].least(slDay, slOwnBytes, slWeek), d.rules[ruleNew].least(ndBytes), d.rules[ruleNoDNS].least(noBytes),
 		sa.least(saBytes), d.rules[ruleTenant].least(tnBytes), d.rules[ruleMail].least(mlBytes, mlDropBytes, mlWebBytes),
-		d.rules[ruleSustained].scaled(suRate, 1e6/8*60*4),
+		d.rules[ruleSustained].scaled(suRate, 1e6/8*60*4), d.rules[ruleShare].least(shBytes),
 	)
 	// Mail to many servers is one sum.
 	d.gates.route = min(d.gates.route, 1<<20)

@@ -63,11 +63,20 @@ func (m *meter) say(list *[]spoken, f *reading, on site.Subject, e *event.Event,
 		if s.view == f.view && (s.shows == 0 || s.shows == m.shows(f)) && s.mask == f.mask && s.up == f.up && s.down == f.down && s.score == float32(f.score) || f.score == 0 && s.score == 0 {
 			return
 		}
-	} else if f.score < float64(s.score) || f.score == float64(s.score) && (f.score == 0 || f.up < 2*s.up) {
+	} else if f.score < float64(s.score) || f.score == float64(s.score) && (f.score == 0 || f.up < s.next(f.rule)) {
 		return
 	}
 	(*list)[at] = spoken{rule: uint8(f.rule), view: f.view, mask: f.mask, score: float32(f.score), start: f.start, up: f.up, down: f.down, shows: m.shows(f)}
 	m.tell(f, on, e, env)
+}
+
+// next is how much more is news: twice as much; of a share a quarter more, for
+// many of them are added.
+func (s *spoken) next(rule int) uint64 {
+	if rule == ruleShare {
+		return s.up + s.up/4
+	}
+	return 2 * s.up
 }
 
 // shows is a hash of what a signal says beside its numbers: until when, and where
@@ -266,6 +275,8 @@ func (m *meter) describe(s *signal.Signal, f *reading, r *route) {
 		value("sources_at_the_site", float64(n))
 		ago := max(tenOf(f.newest)/hourTens-first, 0)
 		s.Reason = fmt.Sprintf("%s sent %s in 24 hours to %s, which the site has used for %d hours, by %s", src, sent, m.where(r, f), ago, plural(n, "source"))
+	case ruleShare:
+		s.Reason = fmt.Sprintf("%s sent %s in 24 hours to %s, which is new to the site, and received %s; a share of what others may send there", src, sent, m.where(r, f), size(f.down))
 	case ruleNoDNS:
 		strong(signal.Medium, "medium")
 		s.Reason = fmt.Sprintf("%s sent %s within the hour to %s, an address that nobody looked up", src, sent, m.where(r, f))

@@ -80,7 +80,7 @@ func loadSpoken(r *operator.Reader, version uint64) (list []spoken) {
 		if version > 1 {
 			s.shows = r.Int()
 		}
-		if s.rule < rules9 || s.rule == ruleDrift {
+		if s.rule < ruleCount || s.rule == ruleDrift {
 			list = append(list, s)
 		}
 	}

@@ -148,14 +148,15 @@ func TestMeterOrder(t *testing.T) {
 }
 
 // busy calls run with a meter that knows fifty destinations, and one event for
-// each.
+// each. As much comes back as is sent, or the growing shares of
+// distributed-upload would be told.
 func busy(tb testing.TB, sent uint64, run func(apply func(e *event.Event), events []event.Event)) {
 	tb.Helper()
 	st := parse(tb, "")
 	var place site.Placement
 	var events []event.Event
 	for i := range 50 {
-		e := conn(fmt.Sprintf("C%d", i), int64(i)*second, sent, sent/3)
+		e := conn(fmt.Sprintf("C%d", i), int64(i)*second, sent, sent)
 		e.Destination.IP = netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
 		st.Place(&e, &place)
 		events = append(events, e)
@@ -192,7 +193,7 @@ func TestMeterAllocations(t *testing.T) { //nolint:paralleltest // it counts all
 	}
 }
 
-// BenchmarkMeter is an event of a known destination, judged by nine rules.
+// BenchmarkMeter is an event of a known destination, judged by ten rules.
 func BenchmarkMeter(b *testing.B) {
 	for name, sent := range map[string]uint64{"little": 2000, "much": 100_000} {
 		b.Run(name, func(b *testing.B) {

@@ -27,7 +27,7 @@ func (m *meter) ruling(r *route, e *event.Event, env *detect.Env) ruling {
 func (x *ruling) by(rule int, f *reading) {
 	f.rule, f.route = rule, x.r
 	f.start, f.end = x.start, x.start+3600*second
-	if rule == ruleSlow || rule == ruleNew || f.mask&ptCap != 0 {
+	if rule == ruleSlow || rule == ruleNew || rule == ruleShare || f.mask&ptCap != 0 {
 		f.end = x.start + 24*3600*second
 	}
 	x.m.say(&x.r.spoken, f, x.on, x.e, x.env, x.e == nil)
@@ -73,7 +73,7 @@ func (x *ruling) daily(p int32) {
 	if x.r.class == classMail {
 		return
 	}
-	for _, rule := range [...]int{ruleSanctioned, ruleSlow, ruleNew} {
+	for _, rule := range [...]int{ruleSanctioned, ruleSlow, ruleNew, ruleShare} {
 		if (x.r.standing == routePermitted) != (rule == ruleSanctioned) {
 			continue
 		}
@@ -105,6 +105,8 @@ func (x *ruling) within(rule int, p int32) reading {
 		return x.cap(p)
 	case ruleSlow:
 		return x.slow(p)
+	case ruleShare:
+		return x.share(p)
 	}
 	return x.unknown(p)
 }
@@ -320,6 +322,31 @@ func (x *ruling) unknown(p int32) (f reading) {
 	if users, rare := isNew(x.r.hello); known && x.r.hello != 0 && rare {
 		f.point(ptClient, "rare_client_fingerprint", 1, float64(users), l[ndSources])
 	}
+	return f
+}
+
+// share judges what goes in a day to a destination that is new to the site, be
+// it little: others may send more of it. What the partition has known for
+// longer is a service that its sources use.
+func (x *ruling) share(p int32) (f reading) {
+	l := x.limits(ruleShare)
+	day := x.r.most(x.m.order, p-dayTens, p)
+	f.take(&day)
+	site, hour := &x.m.d.shared, p/hourTens
+	f.learning = hour-site.first < 24
+	by := x.ratioOf(&f)
+	if float64(day.up) < l[shBytes] || by < l[shRatio] {
+		return f
+	}
+	if first, _ := site.of(x.r.tag); first == 0 || float64(hour-first) > l[shDays]*24 {
+		return f
+	}
+	points := 1.0
+	if float64(hour-site.first) > l[shDays]*24 {
+		points = 2
+	}
+	f.point(ptNew, SharePoint, points, float64(day.up), l[shBytes])
+	f.point(ptRatio, ShareRatio, 0, by, l[shRatio])
 	return f
 }
 
