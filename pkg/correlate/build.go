@@ -320,6 +320,8 @@ func entityOf(p *entity.Profile, s *signal.Signal) alert.Entity {
 		}
 	}
 	switch {
+	case isSum(s):
+		e.Type, e.Name = "destination", s.Subject // many sources, none of which it is about
 	case e.Name == "":
 		e.Type, e.Name = string(entity.IDKey), s.Key
 	case e.Type == string(signal.IDAddress):

@@ -56,6 +56,8 @@ const (
 	maxSources        = 64 // source types of an instance
 	maxRecord         = 2 << 10
 	weakEvidence      = 4
+	maxShares         = 512 // of one destination
+	maxTold           = 8   // sources that a reason names
 )
 
 // buckets is the number of buckets of keyed state.
@@ -92,6 +94,7 @@ type thresholds struct {
 	icmpPoints     float64
 	sizeTolerance  float64
 	joined, within string // modes
+	together       together
 }
 
 // Rules describes the correlated rules, for the documentation and the check of
@@ -135,6 +138,6 @@ func newThresholds(s *site.Site) thresholds {
 		window: clamp(of(0, "window"), float64(minute)), slack: clamp(of(0, "slack"), float64(minute)), dayWindow: clamp(of(1, "window"), float64(hour)),
 		stagingBytes: of(0, "staging_bytes"), transferBytes: of(0, "transfer_bytes"), rareBytes: of(0, "rare_transfer_bytes"),
 		dnsPoints: of(0, "dns_points"), icmpPoints: of(0, "icmp_points"), sizeTolerance: of(0, "size_tolerance"),
-		joined: mode(0), within: mode(1),
+		joined: mode(0), within: mode(1), together: newTogether(s),
 	}
 }

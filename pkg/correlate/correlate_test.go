@@ -53,7 +53,7 @@ func newRunner(tb reporter, cfg correlate.Config) *runner {
 		tb.Fatal(err)
 	}
 	// The rules of a site that has taken the day's rule out of its shadow.
-	if err := c.Epoch(correlate.EpochSite, []byte("detectors: {staging-then-exfil-24h: {mode: alert}}\n")); err != nil {
+	if err := c.Epoch(correlate.EpochSite, []byte("detectors: {staging-then-exfil-24h: {mode: alert}, distributed-upload: {thresholds: {sources: 3}}}\n")); err != nil {
 		tb.Fatal(err)
 	}
 	return &runner{tb: tb, c: c, counts: map[string]int64{}}

@@ -31,6 +31,10 @@ type Correlator struct {
 	// byID are the held signals that an identifier binds, met those that have
 	// met it without being bound; both in order of arrival.
 	byID, met map[signal.Identifier][]*held
+	// shares are the held shares of distributed-upload by destination, changed
+	// the days of destinations whose sum is to be looked at.
+	shares  map[string][]*held
+	changed []gathering
 	// pending are incidents with a revision that waits, by alert id.
 	pending map[string]*incident
 	// due is the earliest append time at which one of them, or a roll-up, may
@@ -77,7 +81,7 @@ func New(cfg Config) (*Correlator, error) {
 	}
 	c := &Correlator{
 		cfg: cfg, graph: entity.New(buckets, cfg.MaxClaims),
-		byID: map[signal.Identifier][]*held{}, met: map[signal.Identifier][]*held{}, pending: map[string]*incident{}, due: never,
+		byID: map[signal.Identifier][]*held{}, met: map[signal.Identifier][]*held{}, pending: map[string]*incident{}, due: never, shares: map[string][]*held{},
 		shared: shared{instances: map[string]*instance{}, budget: map[budgetKey]spent{}, rollups: map[string]*rollup{}},
 	}
 	for b := range buckets {
@@ -159,6 +163,7 @@ func (c *Correlator) Apply(r *operator.Record, ctx operator.Context) error {
 		c.judgeAll()
 	}
 	apply(r)
+	c.gather()
 	c.flush()
 	if c.now >= c.swept+sweepEvery || c.low >= c.sweptLow+sweepEvery {
 		c.sweep()
@@ -208,6 +213,7 @@ func (c *Correlator) resolve(list []*held) {
 		h.half = c.halfOf(h)
 		c.index(h)
 		changed = append(changed, h)
+		c.changedShare(h, true)
 	}
 	if len(changed) > 0 {
 		c.ctx.Count("signals_resolved", "again", int64(len(changed)))
@@ -233,6 +239,7 @@ func (c *Correlator) judgeAll() {
 	c.resolve(inOrder(all))
 	// Thresholds and classes may have changed what did not change profile.
 	for _, h := range inOrder(all) {
+		c.changedShare(h, true)
 		if h.inc != nil || h.sig.Role != signal.RoleHealth {
 			c.regroup(h)
 		}

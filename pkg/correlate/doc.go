@@ -29,6 +29,19 @@
 // they came. A fact that arrives late resolves the signals that met its
 // identifiers again, and joins or parts incidents.
 //
+// # Sums over sources
+//
+// Shares of distributed-upload tell what one source sent to a destination that is
+// new to the site; the sources lie in many partitions and meet here (ADR 9). They
+// are joined with nothing but each other: for each destination and day, the
+// largest share of each source, of that day or the day before, is added up, and
+// where the sum and the number of sources suffice the correlator makes a signal
+// of its own, about the destination. It is held, judged and told like one that
+// came, and follows from the shares that are held; it is written to no topic. It
+// falls only where a share is taken back or proves to be of a source that has
+// one, not where a share was forgotten. A record of ebb.signals.v1 that claims
+// to be such a sum is ignored.
+//
 // # Identity of an alert
 //
 // The alert id is the hash of its founding signal's id. The founding signal is
@@ -64,7 +77,8 @@
 // # Bounds
 //
 // Weak signals are held a day by their sources' watermark, or a little more
-// by append time, strong ones as long as their incident. At most
+// by append time, strong ones as long as their incident, shares as long as their
+// sum; maxShares of one destination, of which the smallest goes first. At most
 // Config.MaxSignals and maxHeldBytes are held, maxPerID for one identifier.
 // What must go goes in this order: weak exfil signals that were sent once,
 // other weak exfil signals, weak staging signals, strong ones, those of an

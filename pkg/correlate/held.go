@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/ebbwatch/ebbwatch/pkg/detect/volume"
 	"github.com/ebbwatch/ebbwatch/pkg/entity"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
@@ -48,13 +49,12 @@ func inOrder(list []*held) []*held {
 }
 
 // neverAlone are the detectors of which no score makes an alert.
-var neverAlone = map[string]bool{"external-transfer": true, "transfer-tool": true}
+var neverAlone = map[string]bool{"external-transfer": true, "transfer-tool": true, volume.DistributedUpload: true}
 
 // onSignal takes the signal in c.sig.
 func (c *Correlator) onSignal() {
 	s := &c.sig
-	b := bucketOf(s.ID)
-	h := c.signals[b][s.ID]
+	h := c.signals[bucketOf(s.ID)][s.ID]
 	if c.cfg.NoShadow && s.Mode == signal.ModeShadow {
 		s.Mode = signal.ModeAlert
 		s.Alert = s.Score >= s.Threshold && !neverAlone[s.Detector]
@@ -65,6 +65,7 @@ func (c *Correlator) onSignal() {
 		c.ctx.Count("signals", "shadow", 1)
 		if h != nil {
 			inc := h.inc
+			c.changedShare(h, true)
 			c.drop(h)
 			if inc != nil {
 				inc.dropped--
@@ -73,8 +74,23 @@ func (c *Correlator) onSignal() {
 		}
 		return
 	}
+	if isSum(s) {
+		c.ctx.Count("signals", "sum", 1) // these are made here only
+		return
+	}
 	c.ctx.Count("signals", s.Role, 1)
 	normal(s)
+	c.hold(h)
+}
+
+// hold takes the signal in c.sig: a new one, or the next revision of a held one.
+func (c *Correlator) hold(h *held) {
+	s := &c.sig
+	b := bucketOf(s.ID)
+	var was uint64
+	if h != nil {
+		was = known(h.sig.Bytes)
+	}
 	if h == nil {
 		c.makeRoom()
 		c.ctx.Touch(b)
@@ -93,6 +109,7 @@ func (c *Correlator) onSignal() {
 	h.half = c.halfOf(h)
 	c.bytes += h.size()
 	c.index(h)
+	c.changedShare(h, known(h.sig.Bytes) < was || h.sig.Score < h.sig.Floor)
 	if h.inc != nil {
 		c.ctx.Touch(h.inc.bucket)
 		h.inc.news = c.now
@@ -205,16 +222,25 @@ func (c *Correlator) index(h *held) {
 			}
 		}
 	}
+	if h.isShare() {
+		c.boundShares(h)
+	}
 }
 
 func (c *Correlator) enter(h *held) {
 	h.profile.Each(func(id signal.Identifier) { insertInto(c.byID, id, h) })
 	h.profile.MetOnly(func(id signal.Identifier) { insertInto(c.met, id, h) })
+	if h.isShare() {
+		c.enterShare(h)
+	}
 }
 
 func (c *Correlator) unindex(h *held) {
 	h.profile.Each(func(id signal.Identifier) { removeFrom(c.byID, id, h) })
 	h.profile.MetOnly(func(id signal.Identifier) { removeFrom(c.met, id, h) })
+	if h.isShare() {
+		c.leaveShare(h)
+	}
 }
 
 // rank is how much it would cost to forget a signal (package documentation).

@@ -15,7 +15,7 @@ import (
 // at rare or foreign destinations, where little is enough.
 var volumeDetectors = map[string]bool{
 	"external-transfer": false, "volume-anomaly": false, "volume-fixed": false, "upload-ratio": false, "sustained-upload": false, "slow-upload": false,
-	"distributed-upload": false, "sanctioned-abuse": false, "mail-upload": false, "new-destination-upload": true, "no-dns-upload": true, "foreign-tenant": true,
+	"sanctioned-abuse": false, "mail-upload": false, "new-destination-upload": true, "no-dns-upload": true, "foreign-tenant": true,
 }
 
 // half is what a signal can be in a pair.
@@ -34,6 +34,9 @@ const (
 // halfOf says which half of a pair a signal can be under the thresholds that
 // are valid now.
 func (c *Correlator) halfOf(h *held) half {
+	if h.isShare() || isSum(&h.sig) {
+		return neither // they are joined with each other
+	}
 	if c.staged(h) {
 		return staging
 	}

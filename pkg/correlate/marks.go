@@ -170,7 +170,7 @@ func (c *Correlator) sweep() {
 func (c *Correlator) sweepBucketOf(b int) {
 	var old []*held
 	for _, h := range c.signals[b] {
-		if h.inc == nil && ((c.low != 0 && c.low >= h.sig.Time+day+c.th.slack) || c.now >= h.heard+day+heldSlack) {
+		if h.inc == nil && !c.summed(h) && ((c.low != 0 && c.low >= h.sig.Time+day+c.th.slack) || c.now >= h.heard+day+heldSlack) {
 			old = append(old, h)
 		}
 	}

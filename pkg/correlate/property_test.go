@@ -57,6 +57,10 @@ func drawSignal(t *rapid.T, span int64) signal.Signal {
 		}).Draw(t, "who"),
 		about(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "subject")),
 	}
+	det := rapid.SampledFrom([]string{"archive-sensitive", "internal-fan-in", "external-transfer", "dns-tunnel", "upload-ratio", "sensor-silent", "distributed-upload", "distributed-upload"}).Draw(t, "detector")
+	if det == "distributed-upload" {
+		return part(first, last, rapid.SampledFrom([]uint64{2e6, 20e6, 30e6}).Draw(t, "share"), opts...)
+	}
 	for _, o := range []option{strong, bytesOf(20e6), bytesOf(60e6), restricted, to("203.0.113.9"), score(4)} {
 		if rapid.Bool().Draw(t, "option") {
 			opts = append(opts, o)
@@ -65,7 +69,6 @@ func drawSignal(t *rapid.T, span int64) signal.Signal {
 	if rapid.IntRange(0, 9).Draw(t, "shadow") == 0 {
 		opts = append(opts, shadow)
 	}
-	det := rapid.SampledFrom([]string{"archive-sensitive", "internal-fan-in", "external-transfer", "dns-tunnel", "upload-ratio", "sensor-silent"}).Draw(t, "detector")
 	return sig(det, first, last, opts...)
 }
 
