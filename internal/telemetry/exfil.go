@@ -176,7 +176,9 @@ func (x *Exfil) opened(a *alert.Alert) {
 		x.icmp.add(1, a.Source.IP, a.Destination.IP)
 	case "bulk-object-read", "sensitive-object-read", "principal-anomaly":
 		x.bulk.add(1, a.Entity.Name, first(bucketOf(a.Evidence), a.Subject))
-	case "volume-anomaly", "volume-fixed", "upload-ratio", "sustained-upload", "slow-upload", "new-destination-upload", "distributed-upload",
+	case "distributed-upload":
+		x.volumetric.add(1, first(a.Source.IP, "several"), a.Destination.IP, a.Channel)
+	case "volume-anomaly", "volume-fixed", "upload-ratio", "sustained-upload", "slow-upload", "new-destination-upload",
 		"no-dns-upload", "sanctioned-abuse", "foreign-tenant", "mail-upload":
 		x.volumetric.add(1, a.Source.IP, a.Destination.IP, a.Channel)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/pkg/correlate"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
+	"github.com/ebbwatch/ebbwatch/pkg/detect/volume"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
@@ -140,10 +141,10 @@ func CheckSite(data []byte) (*site.Site, error) {
 }
 
 // wholeSite are the detectors whose thresholds hold for every subject: those
-// that judge a resolver or a pair of machines, and the rules that join what
+// that judge a resolver, a pair of machines or many sources, and the rules that join what
 // several detectors said. Their modes and bounds can be overridden.
 func wholeSite() []string {
-	ids := []string{"dns-not-dns", "encrypted-dns"}
+	ids := []string{"dns-not-dns", "encrypted-dns", volume.DistributedUpload}
 	for _, rule := range correlate.Rules() {
 		ids = append(ids, rule.ID)
 	}

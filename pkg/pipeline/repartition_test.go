@@ -54,7 +54,7 @@ func TestRepartitionedDetection(t *testing.T) {
 	}
 	for _, id := range []string{
 		"external-transfer", "upload-ratio", "internal-fan-in", "dns-tunnel", "encrypted-dns", "icmp-tunnel", "archive-sensitive", "bulk-object-read",
-		"new-destination-upload",
+		"new-destination-upload", "distributed-upload",
 	} {
 		if !seen[id] {
 			t.Errorf("%s says nothing: the story tests less than it should", id)

@@ -18,6 +18,7 @@ func TestOverridesThatWouldDoNothingAreRefused(t *testing.T) {
 	}{
 		{"staging-then-exfil", "window", true},
 		{"staging-then-exfil-24h", "window", true},
+		{"distributed-upload", "share_bytes", true},
 		{"bulk-object-read", "keys", false},
 	} {
 		_, err := pipeline.CheckSite(fmt.Appendf(nil, site, tc.detector, tc.threshold))
