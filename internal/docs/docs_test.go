@@ -177,6 +177,45 @@ func TestEveryAlertRuleHasItsRunbook(t *testing.T) {
 	}
 }
 
+// What pages and rules say of a metric is said of one that there is; the page of
+// metrics itself is made from the source.
+func TestMetricsOfPagesExist(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| (\\w+)").FindAllStringSubmatch(read(t, "docs", "reference", "metrics.md"), -1) {
+		known[m[1]] = true
+		if m[2] == "histogram" {
+			known[m[1]+"_bucket"], known[m[1]+"_sum"], known[m[1]+"_count"] = true, true, true
+		}
+	}
+	if len(known) < 20 {
+		t.Fatalf("only %d metrics are on their page", len(known))
+	}
+	// Words of the other planes begin alike: fields of a Zeek script, a folder of rules.
+	named := regexp.MustCompile(`\b(?:ebbwatch|exfil)_(?:[a-z0-9]+_)*(?:total|seconds|percent|ratio|records|refused|files|in_flight|bucket|sum|count)\b`)
+	used := 0
+	for _, dir := range []string{"docs", "deploy", "README.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Ext(path) == ".zeek" || strings.HasSuffix(path, filepath.Join("deploy", "zeek", "README.md")) {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for _, name := range named.FindAllString(string(data), -1) {
+				if used++; !known[name] {
+					t.Errorf("%s names %s, which is no metric", path, name)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used < 50 {
+		t.Errorf("only %d names of metrics were found", used)
+	}
+}
+
 func TestLinksResolve(t *testing.T) {
 	t.Parallel()
 	pages := 0

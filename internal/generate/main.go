@@ -32,7 +32,7 @@ func fatal(err error) {
 // files are all generated files by their path in the project.
 func files() map[string][]byte {
 	out := map[string][]byte{
-		"docs/reference/events.md": eventPage(), "docs/reference/config.md": configPage(), "docs/reference/detectors.md": detectorPage(),
+		"docs/reference/events.md": eventPage(), "docs/reference/config.md": configPage(), "docs/reference/detectors.md": detectorPage(), "docs/reference/metrics.md": metricPage(),
 		codecFile: codecSource(),
 	}
 	for name, schema := range eventSchemas() {
