@@ -28,6 +28,9 @@ const (
 	// A file that Zeek saw outside of any connection, or lost before it saw
 	// where it went.
 	ignoredNowhere = "no_endpoints"
+	// A record of ftp, smb_files, dhcp or ntlm that says nothing of a transfer,
+	// nor who has an address.
+	ignoredNothing = "no_content"
 )
 
 // DefaultMaxLine is the longest line that is read unless Options say

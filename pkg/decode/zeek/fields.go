@@ -105,6 +105,27 @@ const (
 	fNotice
 	fNote
 
+	// ftp, smb_files.
+	fCommand
+	fArg
+	fFileSize
+	fReplyCode
+	fAction
+	fFolder
+	fSize
+
+	// dhcp, ntlm.
+	fMessageTypes
+	fAssigned
+	fClientAddr
+	fServerAddr
+	fHostName
+	fWorkstation
+	fDomainName
+	fSuccess
+
+	fElsewhere // of logs that are not used: ssh, tunnel, smb_mapping, x509
+
 	// stats, capture_loss.
 	fPktsProc
 	fPktsDropped
@@ -285,6 +306,38 @@ func fieldNamed(name []byte) field {
 		return fNotice
 	case "note":
 		return fNote
+	case "command":
+		return fCommand
+	case "arg":
+		return fArg
+	case "file_size":
+		return fFileSize
+	case "reply_code":
+		return fReplyCode
+	case "action":
+		return fAction
+	case "path":
+		return fFolder
+	case "size":
+		return fSize
+	case "msg_types":
+		return fMessageTypes
+	case "assigned_addr", "assigned_ip":
+		return fAssigned
+	case "client_addr":
+		return fClientAddr
+	case "server_addr":
+		return fServerAddr
+	case "host_name":
+		return fHostName
+	case "hostname":
+		return fWorkstation
+	case "domainname":
+		return fDomainName
+	case "success":
+		return fSuccess
+	case "auth_attempts", "auth_success", "hassh", "tunnel_type", "share_type", "certificate.version", "certificate.serial":
+		return fElsewhere
 	case "pkts_proc":
 		return fPktsProc
 	case "pkts_dropped":

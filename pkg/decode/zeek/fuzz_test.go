@@ -30,6 +30,15 @@ func FuzzLine(f *testing.F) {
 			f.Add(filepath.Base(filepath.Dir(path)), bytes.Join(part, nil))
 		}
 	}
+	for _, line := range []string{
+		`{"ts":1,"id.orig_h":"10.0.0.5","id.resp_h":"203.0.113.9","command":"STOR","arg":"ftp://h/a","file_size":9,"reply_code":226,"fuid":"F"}`,
+		`{"ts":1,"id.orig_h":"10.0.0.5","id.resp_h":"10.0.0.8","action":"SMB::FILE_WRITE","path":"\\\\s\\d","name":"n","size":7}`,
+		`{"ts":1,"client_addr":"10.0.0.7","server_addr":"10.0.0.1","host_name":"L:7","assigned_addr":"10.0.0.7","msg_types":["ACK"]}`,
+		`{"ts":1,"id.orig_h":"10.0.0.7","id.resp_h":"10.0.0.8","hostname":"L","domainname":"D","success":true}`,
+		"#fields\tts\tuid\tauth_success\ttunnel_type\n1\tC\tT\t-",
+	} {
+		f.Add("", []byte(line))
+	}
 	f.Add("open_conn.log", []byte("#fields\tts\n1\n"))
 	f.Fuzz(func(t *testing.T, path string, in []byte) {
 		o := zeek.Options{Path: path, MaxLine: 1 << 16}

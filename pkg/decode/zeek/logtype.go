@@ -18,6 +18,10 @@ const (
 	logFiles
 	logSMTP
 	logWeird
+	logFTP
+	logSMBFiles
+	logDHCP
+	logNTLM
 	logStats
 	logLoss
 	logOther
@@ -57,6 +61,14 @@ func stockLog(name []byte) (t logType, long bool) {
 		return logSMTP, false
 	case "weird":
 		return logWeird, false
+	case "ftp":
+		return logFTP, false
+	case "smb_files":
+		return logSMBFiles, false
+	case "dhcp":
+		return logDHCP, false
+	case "ntlm":
+		return logNTLM, false
 	case "stats":
 		return logStats, false
 	case "capture_loss":
@@ -64,13 +76,13 @@ func stockLog(name []byte) (t logType, long bool) {
 	case "conn_long", "long_conn", "conn_snapshot":
 		return logConn, true
 	case "analyzer", "analyzer_debug", "barnyard2", "broker", "capture", "cluster", "communication", "config",
-		"dce_rpc", "dhcp", "dnp3", "dnp3_control", "dnp3_objects", "dpd", "ftp", "http2", "intel", "ipsec", "irc",
+		"dce_rpc", "dnp3", "dnp3_control", "dnp3_objects", "dpd", "http2", "intel", "ipsec", "irc",
 		"kerberos", "known_certs", "known_devices", "known_hosts", "known_modbus", "known_services",
 		"ldap", "ldap_search", "loaded_scripts", "modbus", "modbus_register_change", "mqtt_connect",
 		"mqtt_publish", "mqtt_subscribe", "mysql", "netcontrol", "netcontrol_catch_release",
-		"netcontrol_drop", "netcontrol_shunt", "notice", "notice_alarm", "ntlm", "ntp", "ocsp", "openflow",
+		"netcontrol_drop", "netcontrol_shunt", "notice", "notice_alarm", "ntp", "ocsp", "openflow",
 		"packet_filter", "pe", "postgresql", "print", "prof", "profinet", "radius", "rdp", "redis", "reporter",
-		"rfb", "signatures", "sip", "smb_cmd", "smb_files", "smb_mapping", "snmp", "socks", "software",
+		"rfb", "signatures", "sip", "smb_cmd", "smb_mapping", "snmp", "socks", "software",
 		"ssh", "stun", "stun_nat", "suricata_corelight", "syslog", "tds", "telemetry", "telemetry_histogram",
 		"traceroute", "tunnel", "unified2", "unknown_protocols", "weird_stats", "websocket", "wireguard", "x509":
 		return logOther, false
@@ -126,6 +138,16 @@ func (s fieldSet) signature() logType {
 		return logFiles
 	case s.has(fName) && s.has(fPeer) && s.has(fNotice):
 		return logWeird
+	case s.has(fMessageTypes), s.has(fAssigned):
+		return logDHCP
+	case s.has(fCommand) && s.hasAny(fArg, fReplyCode):
+		return logFTP
+	case s.has(fAction) && s.has(fFolder):
+		return logSMBFiles
+	case s.has(fWorkstation) && s.hasAny(fDomainName, fSuccess):
+		return logNTLM
+	case s.has(fElsewhere):
+		return logOther
 	case s.has(fPktsProc):
 		return logStats
 	case s.has(fPercentLost) && s.hasAny(fAcks, fGaps):
@@ -157,6 +179,14 @@ func (s fieldSet) supports(t logType) bool {
 		return s.hasAny(fHelo, fMailFrom, fRcptTo, fTLS)
 	case logWeird:
 		return s.has(fName)
+	case logFTP:
+		return s.has(fCommand)
+	case logSMBFiles:
+		return s.has(fAction)
+	case logDHCP:
+		return s.hasAny(fMessageTypes, fAssigned, fClientAddr, fHostName)
+	case logNTLM:
+		return s.hasAny(fWorkstation, fDomainName, fSuccess)
 	case logStats:
 		return s.has(fPktsProc)
 	case logLoss:

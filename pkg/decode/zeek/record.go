@@ -55,6 +55,11 @@ func (d *Decoder) decodeAs(t logType, open bool) (outcome, string) {
 		e.Kind = event.KindWeird
 		e.Action = d.text(d.rec.get(fName))
 		d.endpoints()
+	case logFTP, logSMBFiles, logDHCP, logNTLM:
+		var told bool
+		if told, reason = d.others(t); !told && reason == "" {
+			return ignored, ignoredNothing
+		}
 	case logStats:
 		d.stats()
 	case logLoss:

@@ -38,9 +38,26 @@ func (*Detector) Info() detect.Info {
 	return detect.Info{
 		ID: "identity",
 		Kinds: []event.Kind{
-			event.KindFlow, event.KindProcess, event.KindFile, event.KindDevice, event.KindObject, event.KindShare, event.KindManagement,
+			event.KindFlow, event.KindConn, event.KindProcess, event.KindFile, event.KindDevice, event.KindObject, event.KindShare, event.KindManagement,
 		},
 	}
+}
+
+// Wants implements detect.Lazy: of connections only those concern it in which a
+// machine gives its name.
+func (*Detector) Wants(e *event.Event, _ *detect.Env) bool {
+	return e.Kind != event.KindConn || named(e)
+}
+
+// Ignores implements detect.Choosy.
+func (*Detector) Ignores(e *event.Event, _ *detect.Env) bool {
+	return e.Kind == event.KindConn && !named(e)
+}
+
+// named reports whether the source of a connection said what it is called: in
+// DHCP, or in a login that succeeded.
+func named(e *event.Event) bool {
+	return e.Source.Domain != "" && (e.Network.Protocol == "dhcp" || e.Network.Protocol == "ntlm")
 }
 
 // Configure implements detect.Detector.
@@ -126,12 +143,24 @@ func (s *state) Apply(e *event.Event, env *detect.Env) {
 	}
 	switch e.Kind.Plane() {
 	case event.PlaneNetwork:
+		if e.Kind == event.KindConn {
+			s.named(e, env)
+			return
+		}
 		s.flow(e, env)
 	case event.PlaneHost:
 		s.host(e, env)
 	case event.PlaneCloud:
 		s.cloud(e, env)
 	case event.PlaneNone:
+	}
+}
+
+// named binds an address to the name that its machine gives.
+func (s *state) named(e *event.Event, env *detect.Env) {
+	if named(e) && machine(e.Source.IP, env, e.Time) {
+		var buf [96]byte
+		tell(s, e, env, signal.IDAddress, address(buf[:0], e, e.Source.IP), signal.IDHost, e.Source.Domain)
 	}
 }
 

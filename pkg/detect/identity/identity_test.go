@@ -254,3 +254,22 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
+
+// A lease and a login bind an address to the name that its machine gives; other
+// connections make no state.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	conn := func(protocol, name, src string) *event.Event {
+		e := &event.Event{Kind: event.KindConn, Time: base}
+		e.Observer.Type = "zeek"
+		e.Network.Protocol = protocol
+		e.Source.IP, e.Source.Domain, e.Destination.IP = netip.MustParseAddr(src), name, netip.MustParseAddr("10.0.0.1")
+		return e
+	}
+	got := run(t, conn("http", "laptop-1", "10.0.0.5"), conn("dhcp", "laptop-7", "10.0.0.7"), conn("dhcp", "laptop-7", "10.0.0.7"),
+		conn("ntlm", "server-8", "10.0.0.8"), conn("ntlm", "far", "203.0.113.9"), conn("dhcp", "", "10.0.0.9"))
+	want := []string{"address default|10.0.0.7 = host laptop-7", "address default|10.0.0.8 = host server-8"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
