@@ -27,6 +27,7 @@ type Everything struct {
 
 	Domain   string        `yaml:"domain" help:"correlation domain: the key of all signals"`
 	MaxKeys  int           `yaml:"max_keys" help:"addresses, hosts or principals kept per partition"`
+	MaxBytes int64         `yaml:"max_bytes" help:"about how many bytes of memory these may take per partition; the collector of garbage needs as much again"`
 	Commit   time.Duration `yaml:"commit_interval" help:"time between commits; the embedded broker takes at least 1s"`
 	Snapshot time.Duration `yaml:"snapshot_cycle" help:"time between full snapshots of the state"`
 }
@@ -43,7 +44,7 @@ func DefaultEverything() *Everything {
 	c := &Everything{
 		Common: DefaultCommon("127.0.0.1:9600"), Broker: Broker{Listen: "127.0.0.1:9092"},
 		Zeek: ingest.Default(), Flow: ingest.Default(), Packet: ingest.Default(), Falco: ingest.Default(), CloudTrail: ingest.Default(), GCP: ingest.Default(),
-		Domain: d.Domain, MaxKeys: d.MaxKeys, Commit: d.Commit, Snapshot: d.Snapshot,
+		Domain: d.Domain, MaxKeys: d.MaxKeys, MaxBytes: d.MaxBytes, Commit: d.Commit, Snapshot: d.Snapshot,
 	}
 	c.Kafka.Brokers = nil
 	return c
@@ -139,7 +140,7 @@ func runServices(ctx context.Context, room *Room, c *Everything, common Common, 
 	if err := add(NewCorrelate(named("correlate"), &Correlation{Common: common, Domain: c.Domain, Commit: c.Commit, Snapshot: c.Snapshot})); err != nil {
 		return err
 	}
-	if err := add(NewDetect(named("detect"), &Detection{Common: common, Domain: c.Domain, MaxKeys: c.MaxKeys, Commit: c.Commit, Snapshot: c.Snapshot})); err != nil {
+	if err := add(NewDetect(named("detect"), &Detection{Common: common, Domain: c.Domain, MaxKeys: c.MaxKeys, MaxBytes: c.MaxBytes, Commit: c.Commit, Snapshot: c.Snapshot})); err != nil {
 		return err
 	}
 	sources := c.sources()

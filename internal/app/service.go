@@ -47,13 +47,14 @@ type Detection struct {
 
 	Domain   string        `yaml:"domain" help:"correlation domain: the key of all signals"`
 	MaxKeys  int           `yaml:"max_keys" help:"addresses, hosts or principals kept per partition"`
+	MaxBytes int64         `yaml:"max_bytes" help:"about how many bytes of memory these may take per partition; the collector of garbage needs as much again"`
 	Commit   time.Duration `yaml:"commit_interval" help:"time between commits; the embedded broker takes at least 1s"`
 	Snapshot time.Duration `yaml:"snapshot_cycle" help:"time between full snapshots of the state"`
 }
 
 // DefaultDetection are the defaults of detect.
 func DefaultDetection() *Detection {
-	return &Detection{Common: DefaultCommon("127.0.0.1:9610"), Domain: "default", MaxKeys: detect.DefaultMaxKeys, Commit: time.Second, Snapshot: 5 * time.Minute}
+	return &Detection{Common: DefaultCommon("127.0.0.1:9610"), Domain: "default", MaxKeys: detect.DefaultMaxKeys, MaxBytes: detect.DefaultMaxBytes, Commit: time.Second, Snapshot: 5 * time.Minute}
 }
 
 // Validate returns all problems.
@@ -64,6 +65,9 @@ func (d *Detection) Validate() error {
 	}
 	if d.MaxKeys < 1 {
 		errs = append(errs, errors.New("max_keys: is less than 1"))
+	}
+	if d.MaxBytes < 1<<20 {
+		errs = append(errs, errors.New("max_bytes: is less than 1048576"))
 	}
 	return errors.Join(errs...)
 }
@@ -141,7 +145,9 @@ func NewDetect(room *Room, c *Detection) (Service, error) {
 		Service: flow.Service, Inputs: flow.Inputs, Outputs: flow.Outputs,
 		CommitInterval: c.Commit, SnapshotCycle: c.Snapshot, OnCommitted: room.Exfil.Signals,
 		OnLag: func(lag time.Duration) { room.Exfil.Lag(telemetry.StageDetect, lag) },
-	}, func(int32) (operator.Operator, error) { return pipeline.NewSet(c.Domain, c.MaxKeys) })
+	}, func(int32) (operator.Operator, error) {
+		return pipeline.NewSet(c.Domain, detect.Bounds{Keys: c.MaxKeys, Bytes: c.MaxBytes})
+	})
 	if err != nil {
 		return Service{}, err
 	}

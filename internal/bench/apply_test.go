@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
@@ -65,6 +66,25 @@ func (t *tape) play(tb testing.TB, set operator.Operator, offset int64, c *sum) 
 	return records
 }
 
+// parts hands out the tape in pieces of n records.
+func (t *tape) parts(n int) func(func(*tape) bool) {
+	return func(yield func(*tape) bool) {
+		for i := 0; i < len(t.at); i += n {
+			j, from := min(i+n, len(t.at)), 0
+			if i > 0 {
+				from = t.ends[2*i-1]
+			}
+			part := &tape{data: t.data[from:t.ends[2*j-1]], at: t.at[i:j], mark: t.mark[i:j]}
+			for _, end := range t.ends[2*i : 2*j] {
+				part.ends = append(part.ends, end-from)
+			}
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
 func record(l *load, n int64, record func(int64) (key, value []byte)) *tape {
 	t := &tape{}
 	second := int64(0)
@@ -90,7 +110,7 @@ func BenchmarkApply(b *testing.B) {
 		l := newLoad(100_000, 100_000, 10_000, 1_795_430_400_000_000)
 		setup := record(l, l.setupRecords(), l.setup)
 		flows := record(l, 600_000, l.record)
-		set, err := pipeline.NewSet("default", 500_000)
+		set, err := pipeline.NewSet("default", detect.Bounds{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -72,7 +72,7 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 	defer cl.Close()
 	var signals atomic.Int64
 	return s.fanOut(ctx, cl, out, func(p int32) (func(*kgo.Record) error, error) {
-		op, err := pipeline.NewSet("default", s.MaxKeys)
+		op, err := pipeline.NewSet("default", detect.Bounds{Keys: s.MaxKeys})
 		if err == nil {
 			err = op.Epoch(detect.EpochSite, nil)
 		}

@@ -59,7 +59,7 @@ func (s *spec) service(log *slog.Logger) (*service, error) {
 		Inputs: []string{s.topic("events")}, State: s.topic("state"), Outputs: []string{s.topic("signals")}, DeadLetter: s.topic("dead"),
 		CommitInterval: s.Commit, SnapshotCycle: s.Snapshot,
 	}
-	build := func() (operator.Operator, error) { return pipeline.NewSet("default", s.MaxKeys) }
+	build := func() (operator.Operator, error) { return pipeline.NewSet("default", detect.Bounds{Keys: s.MaxKeys}) }
 	if s.Phase == phaseCorrelate {
 		cfg.Service, cfg.Inputs, cfg.State, cfg.Outputs = s.topic("correlate"), cfg.Outputs, s.topic("correlated"), []string{s.topic("alerts")}
 		// Every probe is an alert of one detector: beyond the day's budget they

@@ -13,7 +13,6 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/replay"
 	"github.com/ebbwatch/ebbwatch/internal/stream"
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
-	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
 )
 
@@ -21,15 +20,15 @@ import (
 type replayCommand struct {
 	cluster
 
-	From    string `placeholder:"POINT" help:"First record that counts: a time (2026-05-01T00:00:00Z), an age (24h), or offsets (TOPIC/PARTITION@OFFSET,...). Default: the start of the logs. What lies before is applied silently, from the newest snapshot or as far back as the log goes."`
-	To      string `placeholder:"POINT" help:"One past the last record, in the same form. Default: the end of the logs now."`
-	Stage   string `enum:"events,signals" default:"events" help:"events: detection and correlation over the events; signals: correlation alone over the recorded signals, whose alerts equal the live ones byte for byte."`
-	Out     string `placeholder:"TOPIC" help:"Write the alerts to this topic, created if missing, instead of stdout (one JSON document a line)."`
-	Append  bool   `help:"Permit a topic in --out that holds records."`
-	Final   bool   `help:"Only what each alert ended as, not every revision."`
-	Site    string `placeholder:"FILE" help:"Judge by this site file instead of those that held at the time."`
-	Domain  string `default:"default" help:"Correlation domain, as in the configuration of detect."`
-	MaxKeys int    `help:"Keys kept per partition, as in the configuration of detect."`
+	From   string `placeholder:"POINT" help:"First record that counts: a time (2026-05-01T00:00:00Z), an age (24h), or offsets (TOPIC/PARTITION@OFFSET,...). Default: the start of the logs. What lies before is applied silently, from the newest snapshot or as far back as the log goes."`
+	To     string `placeholder:"POINT" help:"One past the last record, in the same form. Default: the end of the logs now."`
+	Stage  string `enum:"events,signals" default:"events" help:"events: detection and correlation over the events; signals: correlation alone over the recorded signals, whose alerts equal the live ones byte for byte."`
+	Out    string `placeholder:"TOPIC" help:"Write the alerts to this topic, created if missing, instead of stdout (one JSON document a line)."`
+	Append bool   `help:"Permit a topic in --out that holds records."`
+	Final  bool   `help:"Only what each alert ended as, not every revision."`
+	Site   string `placeholder:"FILE" help:"Judge by this site file instead of those that held at the time."`
+	Domain string `default:"default" help:"Correlation domain, as in the configuration of detect."`
+	bounds
 }
 
 // Run replays and says on stderr what was read.
@@ -75,7 +74,7 @@ func (c *replayCommand) options(w *world) (replay.Options, error) {
 		return replay.Options{}, err
 	}
 	o := replay.Options{
-		Brokers: kafka.Brokers, Embedded: kafka.Embedded, Client: opts, Domain: c.Domain, MaxKeys: c.MaxKeys, Stage: replay.Stage(c.Stage),
+		Brokers: kafka.Brokers, Embedded: kafka.Embedded, Client: opts, Domain: c.Domain, Bounds: c.detect(), Stage: replay.Stage(c.Stage),
 	}
 	now := time.Now()
 	if o.From, err = replay.ParsePoint(c.From, now); err != nil {
@@ -92,9 +91,6 @@ func (c *replayCommand) options(w *world) (replay.Options, error) {
 			return o, fmt.Errorf("%w: --site %s: %w", config.ErrUsage, c.Site, err)
 		}
 		o.SiteGiven = true
-	}
-	if c.MaxKeys == 0 {
-		o.MaxKeys = detect.DefaultMaxKeys
 	}
 	return o, nil
 }

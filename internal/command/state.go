@@ -31,8 +31,16 @@ type stateful struct {
 
 	Service string   `enum:"detect,correlate" required:"" help:"detect or correlate."`
 	Domain  []string `default:"default" help:"Correlation domains in use: the keys of the signals."`
-	MaxKeys int      `help:"Keys kept per partition, as in the configuration of detect."`
+	bounds
 }
+
+// bounds are those of detect, where they are not the defaults.
+type bounds struct {
+	MaxKeys  int   `help:"Keys kept per partition, as in the configuration of detect."`
+	MaxBytes int64 `help:"Bytes kept per partition, as in the configuration of detect."`
+}
+
+func (b *bounds) detect() detect.Bounds { return detect.Bounds{Keys: b.MaxKeys, Bytes: b.MaxBytes} }
 
 // config is that of the service, with what makes its operators.
 func (s *stateful) config(w *world) (stream.Config, operator.Factory, error) {
@@ -40,11 +48,8 @@ func (s *stateful) config(w *world) (stream.Config, operator.Factory, error) {
 	if err != nil {
 		return stream.Config{}, nil, err
 	}
-	flow, maxKeys := topic.Detect(), s.MaxKeys
-	if maxKeys == 0 {
-		maxKeys = detect.DefaultMaxKeys
-	}
-	factory := func(int32) (operator.Operator, error) { return pipeline.NewSet(s.Domain[0], maxKeys) }
+	flow, limits := topic.Detect(), s.detect()
+	factory := func(int32) (operator.Operator, error) { return pipeline.NewSet(s.Domain[0], limits) }
 	if s.Service == topic.Correlate().Service {
 		flow, factory = topic.Correlate(), func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }
 	}

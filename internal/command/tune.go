@@ -12,7 +12,6 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/hunt"
 	"github.com/ebbwatch/ebbwatch/internal/replay"
 	"github.com/ebbwatch/ebbwatch/internal/tune"
-	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
@@ -28,10 +27,10 @@ type tuneCommand struct {
 	Present string   `placeholder:"FILE" help:"The site file to compare with. Default: of topics the one that detect holds, of recordings none."`
 	HomeNet []string `placeholder:"CIDR" help:"Further home network, on both sides; may be given several times."`
 
-	From    string `placeholder:"POINT" help:"First record that counts: a time (2026-05-01T00:00:00Z), an age (24h), or offsets, as for replay."`
-	To      string `placeholder:"POINT" help:"One past the last record, in the same form. Default: the end of the logs now."`
-	Domain  string `default:"default" help:"Correlation domain, as in the configuration of detect."`
-	MaxKeys int    `help:"Keys kept per partition, as in the configuration of detect."`
+	From   string `placeholder:"POINT" help:"First record that counts: a time (2026-05-01T00:00:00Z), an age (24h), or offsets, as for replay."`
+	To     string `placeholder:"POINT" help:"One past the last record, in the same form. Default: the end of the logs now."`
+	Domain string `default:"default" help:"Correlation domain, as in the configuration of detect."`
+	bounds
 
 	All  bool `help:"Alerts that stay as they are as well."`
 	JSON bool `help:"One JSON document on stdout instead of a table."`
@@ -145,10 +144,7 @@ func (c *tuneCommand) source(w *world) (run func(data []byte, side string) (*tun
 		return nil, nil, err
 	}
 	o := replay.Options{
-		Brokers: kafka.Brokers, Embedded: kafka.Embedded, Client: opts, Domain: c.Domain, MaxKeys: c.MaxKeys, Stage: replay.Events, SiteGiven: true,
-	}
-	if c.MaxKeys == 0 {
-		o.MaxKeys = detect.DefaultMaxKeys
+		Brokers: kafka.Brokers, Embedded: kafka.Embedded, Client: opts, Domain: c.Domain, Bounds: c.detect(), Stage: replay.Events, SiteGiven: true,
 	}
 	now := time.Now()
 	if o.From, err = replay.ParsePoint(c.From, now); err != nil {

@@ -145,7 +145,7 @@ func direct(l log, op operator.Operator) (values []string, refused int, err erro
 
 // detected is the oracle of detect for one partition of events.
 func detected(l log, site []byte) ([]string, int, error) {
-	op, err := pipeline.NewSet("default", detect.DefaultMaxKeys)
+	op, err := pipeline.NewSet("default", detect.Bounds{})
 	if err == nil {
 		err = op.Epoch(detect.EpochSite, site)
 	}

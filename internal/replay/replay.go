@@ -45,8 +45,8 @@ type Options struct {
 	Brokers  []string
 	Embedded bool
 	Client   []kgo.Opt
-	Domain   string // correlation domain; "" is "default"
-	MaxKeys  int    // as of detect
+	Domain   string        // correlation domain; "" is "default"
+	Bounds   detect.Bounds // as of detect
 	Stage    Stage
 	From, To Point
 	// Site replaces the site files that the log has as epochs, where Given.
@@ -158,7 +158,7 @@ func (o *Options) archive(ctx context.Context, f topic.Flow, factory operator.Fa
 
 // newSet makes the operators of detect.
 func (o *Options) newSet(int32) (operator.Operator, error) {
-	return pipeline.NewSet(o.Domain, o.MaxKeys)
+	return pipeline.NewSet(o.Domain, o.Bounds)
 }
 
 func (r *run) open(ctx context.Context) error {

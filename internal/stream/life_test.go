@@ -208,7 +208,7 @@ func counting(t rapid.TB, draw func(string, int) int) *life {
 // detecting is a partition of detect: flows and marks.
 func detecting(t rapid.TB, draw func(string, int) int) *life {
 	l := &life{
-		t: t, factory: func(int32) (operator.Operator, error) { return pipeline.NewSet("default", 100) },
+		t: t, factory: func(int32) (operator.Operator, error) { return pipeline.NewSet("default", detect.Bounds{Keys: 100}) },
 		epoch: []byte("home_networks: [10.0.0.0/8]\n"),
 	}
 	at := int64(1_795_500_000_000_000)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
@@ -126,7 +127,7 @@ func TestTheProductIsRepartitioned(t *testing.T) {
 		to      int32
 		keys    [][]byte
 	}{
-		{"detect", "detect", func(int32) (operator.Operator, error) { return pipeline.NewSet("default", 100) }, []string{"ebb.signals.v1"}, 2, 5, nil},
+		{"detect", "detect", func(int32) (operator.Operator, error) { return pipeline.NewSet("default", detect.Bounds{Keys: 100}) }, []string{"ebb.signals.v1"}, 2, 5, nil},
 		{"correlate", "correlate", func(int32) (operator.Operator, error) { return pipeline.NewCorrelator(false) }, []string{"ebb.alerts.v1", "ebb.network.v1"}, 1, 3, [][]byte{[]byte("default")}},
 	}
 	together(t, len(cases), func(i int) string { return cases[i].name }, func(t *testing.T, i int) {

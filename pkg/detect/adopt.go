@@ -77,6 +77,8 @@ func (s *Set) copyOf(old *Set, was *source) (*source, error) {
 		}
 		src.put(to, st)
 	}
+	src.records = was.records
+	s.heavier(src, was.weight)
 	s.sources[src.bucket][src.key] = src
 	for i := range src.held {
 		s.arm(src, &src.held[i])

@@ -31,12 +31,8 @@ const buckets = 64
 type Config struct {
 	// Domain is the correlation domain: the key of all signals.
 	Domain string
-	// MaxKeys bounds the record keys of the partition; 0 is DefaultMaxKeys.
-	MaxKeys int
+	Bounds
 }
-
-// DefaultMaxKeys is the bound of keys per partition.
-const DefaultMaxKeys = 500_000
 
 // Set runs detectors over one partition of events. It implements
 // operator.Operator.
@@ -53,6 +49,7 @@ type Set struct {
 	sources [buckets]map[string]*source
 	once    [buckets]once
 	lru     lru
+	weight  int64                  // of all keys
 	timers  map[string]*timerQueue // observer → timers; "" is all sources
 	marks   marks
 	told    int64 // append time of the last mark sent on
@@ -68,9 +65,7 @@ func NewSet(cfg Config, detectors []Detector) (*Set, error) {
 	if cfg.Domain == "" {
 		cfg.Domain = "default"
 	}
-	if cfg.MaxKeys == 0 {
-		cfg.MaxKeys = DefaultMaxKeys
-	}
+	cfg.Bounds = cfg.withDefaults()
 	s := &Set{cfg: cfg, timers: map[string]*timerQueue{}}
 	s.marks = newMarks()
 	for _, d := range detectors {
@@ -218,7 +213,8 @@ func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Contex
 	}
 	src := s.sources[b][string(r.Key)]
 	s.env = Env{Site: s.site, set: s, src: src, rec: r, ctx: ctx}
-	if src == nil {
+	known := src != nil
+	if !known {
 		if !slices.ContainsFunc(wants, func(i int) bool { return s.cares(i, e) }) {
 			return
 		}
@@ -227,7 +223,10 @@ func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Contex
 	}
 	s.env.Key = src.key
 	src.last = r.Offset
-	if pane := r.Time / (10 * 60 * 1_000_000); pane != src.pane {
+	if pane := r.Time / paneMicros; pane != src.pane {
+		if pane/6 != src.pane/6 {
+			src.records = 0
+		}
 		src.pane = pane
 		src.panes = min(src.panes+1, 2)
 	}
@@ -247,6 +246,9 @@ func (s *Set) applyEvent(e *event.Event, r *operator.Record, ctx operator.Contex
 		h.state.Apply(e, &s.env)
 		s.arm(src, h)
 	}
+	if src.records++; known && weighing(src.records) {
+		s.weigh(src, s.weightOf(src), ctx)
+	}
 }
 
 // cares reports whether an event means anything to a detector that knows
@@ -258,15 +260,13 @@ func (s *Set) cares(detector int, e *event.Event) bool {
 // admit makes the state of a new key, evicting another where the partition is
 // full.
 func (s *Set) admit(key string, b int, ctx operator.Context) *source {
-	if s.lru.len() >= s.cfg.MaxKeys {
-		victim := s.lru.victim()
-		ctx.Touch(int(victim.bucket))
-		s.forget(victim)
-		ctx.Count("keys_evicted", "bound", 1)
+	if s.lru.len() >= s.cfg.Keys {
+		s.evict(s.lru.victim(), "keys", ctx)
 	}
 	src := s.newSource(key, b)
 	s.sources[b][key] = src
 	s.lru.add(src)
+	s.weigh(src, newKeyWeight, ctx)
 	return src
 }
 
@@ -275,6 +275,7 @@ func (s *Set) newSource(key string, b int) *source { return &source{key: key, bu
 func (s *Set) forget(src *source) {
 	delete(s.sources[src.bucket], src.key)
 	s.lru.remove(src)
+	s.heavier(src, -src.weight)
 	src.held, src.sent, src.gone = nil, nil, true
 }
 

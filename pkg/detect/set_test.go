@@ -291,6 +291,7 @@ func TestStreamsOfAnObserver(t *testing.T) {
 				r.Uint()
 				r.Uint()
 				_, _, _, _ = r.String(), r.Int(), r.Int(), r.Uint()
+				_, _ = r.Int(), r.Uint()
 				for range r.Count() {
 					_, _ = r.String(), r.Uint()
 				}
@@ -422,7 +423,7 @@ func TestEmit(t *testing.T) {
 // TestFloodOfKeys: forged keys evict each other, not those that come back.
 func TestFloodOfKeys(t *testing.T) {
 	t.Parallel()
-	cfg := detect.Config{MaxKeys: 100}
+	cfg := detect.Config{Bounds: detect.Bounds{Keys: 100}}
 	w := newWorld(t, cfg, &toy{id: "toy"})
 	steady := []string{"r1", "r2", "r3", "r4", "r5"}
 	for range 2 {
@@ -440,7 +441,7 @@ func TestFloodOfKeys(t *testing.T) {
 	if n := detect.Timers(w.set); n > 10_000 {
 		t.Errorf("%d timers for 100 keys", n)
 	}
-	if n := w.counts["keys_evicted/bound"]; n < 49_000 {
+	if n := w.counts["keys_evicted/keys"]; n < 49_000 {
 		t.Errorf("%d evictions were counted", n)
 	}
 	w.reload(cfg, &toy{id: "toy"})
@@ -515,7 +516,7 @@ func TestPoisonLeavesNoTrace(t *testing.T) {
 func TestSnapshotAnywhere(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		cfg := detect.Config{MaxKeys: rapid.IntRange(3, 8).Draw(rt, "keys")}
+		cfg := detect.Config{Bounds: detect.Bounds{Keys: rapid.IntRange(3, 8).Draw(rt, "keys"), Bytes: rapid.Int64Range(5_000, 25_000).Draw(rt, "bytes")}}
 		type step struct {
 			mark, closing bool
 			obs, key      string
@@ -563,7 +564,7 @@ func TestSnapshotAnywhere(t *testing.T) {
 // TestTouchBeforeChange: a bucket changes only after it was announced.
 func TestTouchBeforeChange(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, detect.Config{MaxKeys: 20}, &toy{id: "toy", expires: true})
+	w := newWorld(t, detect.Config{Bounds: detect.Bounds{Keys: 20}}, &toy{id: "toy", expires: true})
 	before := make([]string, w.set.Buckets())
 	for i := range int64(2000) {
 		clear(w.touched)

@@ -3,14 +3,19 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 )
 
-// stateVersion is the format of a Set's snapshot; LoadBucket reads this one.
-const stateVersion = 1
+// stateVersion is the format of a Set's snapshot. LoadBucket reads this one and
+// the one before, which did not keep what a key weighs.
+const stateVersion = 2
+
+// sharedVersion is the format of the shared state.
+const sharedVersion = 1
 
 // Buckets implements operator.Operator.
 func (s *Set) Buckets() int { return buckets }
@@ -35,6 +40,7 @@ func (s *Set) AppendBucket(dst []byte, b int) []byte {
 		dst = operator.AppendInt(dst, src.last)
 		dst = operator.AppendInt(dst, src.pane)
 		dst = operator.AppendUint(dst, src.panes)
+		dst = operator.AppendUint(operator.AppendInt(dst, src.weight), src.records)
 		dst = operator.AppendUint(dst, len(src.sent))
 		for _, x := range src.sent {
 			dst = operator.AppendUint(operator.AppendString(dst, x.id), x.revision)
@@ -63,12 +69,17 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 		return nil
 	}
 	r := operator.NewReader(data)
-	if v := r.Uint(); v != stateVersion {
-		return fmt.Errorf("bucket %d: %w: version %d", b, operator.ErrState, v)
+	version := r.Uint()
+	if version != stateVersion && version != stateVersion-1 {
+		return fmt.Errorf("bucket %d: %w: version %d", b, operator.ErrState, version)
 	}
 	for range r.Count() {
 		src := s.newSource(r.String(), b)
 		src.last, src.pane, src.panes = r.Int(), r.Int(), uint8(min(r.Uint(), 2))
+		weight := int64(0)
+		if version == stateVersion {
+			weight, src.records = max(r.Int(), 0), uint32(min(r.Uint(), math.MaxUint32))
+		}
 		for range r.Count() {
 			src.sent = append(src.sent, sent{r.String(), r.Uint()})
 		}
@@ -87,6 +98,10 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 		if err := r.Err(); err != nil {
 			return fmt.Errorf("bucket %d: %w", b, err)
 		}
+		if version != stateVersion {
+			weight = s.weightOf(src)
+		}
+		s.heavier(src, weight)
 		s.sources[b][src.key] = src
 		s.lru.add(src)
 		for i := range src.held {
@@ -101,7 +116,7 @@ func (s *Set) LoadBucket(b int, data []byte) error {
 
 // AppendShared implements operator.Operator.
 func (s *Set) AppendShared(dst []byte) []byte {
-	dst = operator.AppendUint(dst, stateVersion)
+	dst = operator.AppendUint(dst, sharedVersion)
 	dst = operator.AppendInt(dst, s.told)
 	dst = s.marks.append(dst)
 	n := 0
@@ -125,7 +140,7 @@ func (s *Set) AppendShared(dst []byte) []byte {
 // were loaded, and puts the order of eviction right.
 func (s *Set) LoadShared(data []byte) error {
 	r := operator.NewReader(data)
-	if v := r.Uint(); v != stateVersion {
+	if v := r.Uint(); v != sharedVersion {
 		return fmt.Errorf("shared state: %w: version %d", operator.ErrState, v)
 	}
 	s.told = r.Int()

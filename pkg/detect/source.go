@@ -19,6 +19,8 @@ type source struct {
 	last       int64
 	pane       int64
 	prev, next *source
+	weight     int64  // about its bytes, see Set.weigh
+	records    uint32 // of the hour of append time that pane lies in
 	bucket     uint8
 	panes      uint8
 	kept       bool // which list of the lru holds it

@@ -186,6 +186,13 @@ func (l *lru) of(s *source) *list {
 	return &l.probation
 }
 
+func (l *lru) other(s *source) *list {
+	if s.kept {
+		return &l.probation
+	}
+	return &l.kept
+}
+
 // touch makes a key the newest. Its pane count may have grown by one since it
 // was put in: then it moves to the kept list.
 func (l *lru) touch(s *source) {

@@ -46,8 +46,8 @@ type Config struct {
 	Site []byte
 	// Domain is the correlation domain; "" is "default".
 	Domain string
-	// MaxKeys bounds the keys of each plane; 0 is detect.DefaultMaxKeys.
-	MaxKeys int
+	// Bounds hold for each plane.
+	Bounds detect.Bounds
 	// NoShadow takes what is in shadow like anything else.
 	NoShadow bool
 	// Detectors makes the detectors of each plane; nil is Detectors.
@@ -113,14 +113,14 @@ func New(cfg Config, alerts func(Alert)) (*Chain, error) {
 
 func (c *Chain) newSet() (operator.Operator, error) {
 	if c.cfg.Detectors == nil {
-		return NewSet(c.cfg.Domain, c.cfg.MaxKeys)
+		return NewSet(c.cfg.Domain, c.cfg.Bounds)
 	}
-	return detect.NewSet(detect.Config{Domain: c.cfg.Domain, MaxKeys: c.cfg.MaxKeys}, c.cfg.Detectors())
+	return detect.NewSet(detect.Config{Domain: c.cfg.Domain, Bounds: c.cfg.Bounds}, c.cfg.Detectors())
 }
 
 // NewSet makes the operator of one partition of events.
-func NewSet(domain string, maxKeys int) (operator.Operator, error) {
-	return detect.NewSet(detect.Config{Domain: domain, MaxKeys: maxKeys}, Detectors())
+func NewSet(domain string, bounds detect.Bounds) (operator.Operator, error) {
+	return detect.NewSet(detect.Config{Domain: domain, Bounds: bounds}, Detectors())
 }
 
 // NewCorrelator makes the operator of one partition of signals. noShadow takes

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ebbwatch/ebbwatch/internal/demo"
 	"github.com/ebbwatch/ebbwatch/internal/detecttest"
+	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
@@ -251,7 +252,7 @@ func newPartitioned(tb testing.TB, topic string, n int) *partitioned {
 // newOperator is an empty operator as the services make it for a topic.
 func newOperator(tb testing.TB, topic string) operator.Operator {
 	tb.Helper()
-	op, err := pipeline.NewSet("default", 10_000)
+	op, err := pipeline.NewSet("default", detect.Bounds{Keys: 10_000})
 	if topic == signalsTopic {
 		op, err = pipeline.NewCorrelator(false)
 	}
