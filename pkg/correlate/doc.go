@@ -32,7 +32,7 @@
 // # Sums over sources
 //
 // Shares of distributed-upload tell what one source sent to a destination that is
-// new to the site; the sources lie in many partitions and meet here (ADR 9). They
+// new to the site; the sources lie in many partitions and meet here (ADR 10). They
 // are joined with nothing but each other: for each destination and day, the
 // largest share of each source, of that day or the day before, is added up, and
 // where the sum and the number of sources suffice the correlator makes a signal

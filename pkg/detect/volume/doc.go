@@ -114,7 +114,7 @@
 //
 // Of distributed-upload a meter judges one source: a share, from a megabyte in
 // 24 hours to a destination that is new to the site. The correlator adds the
-// shares of a destination up (pkg/correlate, ADR 9), for the sources lie in many
+// shares of a destination up (pkg/correlate, ADR 10), for the sources lie in many
 // partitions. What a partition has known for longer than new_days is no share
 // there, though it were new to another. Flow records tell one direction each: a
 // share of theirs waits for the first record of an answer, at most until its hour
