@@ -24,6 +24,9 @@ type Edit struct {
 	Stretch    float64
 	// From is replaced by To.
 	From, To netip.Addr
+	// Suffix is appended to the ids of connections: one recording may be in a
+	// mixture twice.
+	Suffix string
 	// Mutation, when set, is applied last.
 	Mutation *Mutation
 }
@@ -55,6 +58,9 @@ func (d *Edit) apply(e *event.Event) {
 				*a = d.To
 			}
 		}
+	}
+	if d.Suffix != "" && e.ID != "" {
+		e.ID += d.Suffix
 	}
 	if d.Mutation != nil {
 		d.Mutation.apply(e)

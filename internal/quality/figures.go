@@ -7,10 +7,15 @@ import (
 	"os"
 )
 
-// Measure measures everything. samples is the folder of the public samples,
-// which may be absent; told is called after each step.
-func (c *Corpus) Measure(samples string, told func(step string)) (*Figures, error) {
+// Measure measures everything; of the benign hours, which take longest, a check
+// takes a part. samples is the folder of the public samples, which may be
+// absent; told is called after each step.
+func (c *Corpus) Measure(samples string, check bool, told func(step string)) (*Figures, error) {
 	f := &Figures{}
+	runs := allRuns
+	if check {
+		runs = checkedRuns
+	}
 	for _, step := range []struct {
 		name string
 		run  func() error
@@ -19,6 +24,7 @@ func (c *Corpus) Measure(samples string, told func(step string)) (*Figures, erro
 		{"benign captures without a site file", func() (err error) { f.NoSite, err = c.WithoutSite(); return err }},
 		{"slowest forms", func() (err error) { f.Rates, err = c.Rates(); return err }},
 		{"thresholds without one tool", func() (err error) { f.Held, err = c.LeaveOneOut(); return err }},
+		{"benign hours", func() (err error) { f.Hours, err = c.Hours(samples, runs); return err }},
 		{"other people's recordings", func() (err error) { f.Samples, err = Samples(samples); return err }},
 	} {
 		if err := step.run(); err != nil {
@@ -43,6 +49,7 @@ func (c *Corpus) Mutated(seed uint64) ([]Change, int, error) {
 // CompareFigures tells what has changed.
 func CompareFigures(committed, now *Figures) []Change {
 	out := append(Compare(committed.Lines, now.Lines), CompareRates(committed.Rates, now.Rates)...)
+	out = append(out, CompareHours(committed.Hours, now.Hours)...)
 	return append(out, Compare(committed.NoSite, now.NoSite)...)
 }
 

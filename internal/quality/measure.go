@@ -23,6 +23,9 @@ type Figures struct {
 	// Held are the thresholds, fitted without each tool in turn.
 	Held []Held `json:"held"`
 
+	// Hours are runs of benign hours.
+	Hours []HourRun `json:"hours,omitempty"`
+
 	Samples []Sample `json:"samples,omitempty"`
 }
 

@@ -29,6 +29,9 @@ these recordings are a part. What speaks for unseen traffic is the leave-one-out
 	f.mixes(p)
 	f.benign(p)
 	f.noSite(p)
+	if len(f.Hours) > 0 {
+		f.hours(p)
+	}
 	f.slowest(p)
 	f.held(p)
 	if len(f.Samples) > 0 {

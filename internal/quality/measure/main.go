@@ -44,7 +44,7 @@ func run(w io.Writer, root string, seed uint64, check bool) error {
 		return err
 	}
 	began := time.Now()
-	now, err := corpus.Measure(filepath.Join(root, "..", "shared", "data", "samples"), func(step string) {
+	now, err := corpus.Measure(filepath.Join(root, "..", "shared", "data", "samples"), check, func(step string) {
 		fmt.Fprintf(w, "%6.1f s  %s\n", time.Since(began).Seconds(), step)
 	})
 	if err != nil {
@@ -53,6 +53,9 @@ func run(w io.Writer, root string, seed uint64, check bool) error {
 	if len(now.Samples) == 0 && committed != nil {
 		fmt.Fprintln(w, "the public samples are not beside the repository: their committed figures stay")
 		now.Samples = committed.Samples
+	}
+	if committed != nil {
+		now.KeepHours(committed)
 	}
 	if committed != nil {
 		worse := 0
