@@ -1,5 +1,6 @@
 // Package analyst writes what people say to a running site: verdicts about
-// alerts and deployment windows, as records of ebb.signals.v1.
+// alerts and deployment windows, as records of ebb.signals.v1, and purges of
+// baselines, as records of the events' topics.
 //
 // Invariants:
 //
@@ -67,14 +68,18 @@ func (c *Client) Close() { c.cl.Close() }
 
 // write appends one record to ebb.signals.v1 and waits until it is kept.
 func (c *Client) write(ctx context.Context, kind, domain string, value []byte) error {
+	return c.writeTo(ctx, topic.Signals, kind, domain, value)
+}
+
+func (c *Client) writeTo(ctx context.Context, name, kind, key string, value []byte) error {
 	// Without a time of its own the record gets that of this moment. It is
 	// placed by the hash of its key, as all that Ebbwatch writes.
 	r := &kgo.Record{
-		Topic: topic.Signals, Key: []byte(domain), Value: value,
+		Topic: name, Key: []byte(key), Value: value,
 		Headers: []kgo.RecordHeader{{Key: "kind", Value: []byte(kind)}, {Key: "v", Value: []byte(strconv.Itoa(signal.Version))}},
 	}
 	if err := c.cl.ProduceSync(ctx, r).FirstErr(); err != nil {
-		return fmt.Errorf("write to %s: %w", topic.Signals, err)
+		return fmt.Errorf("write to %s: %w", name, err)
 	}
 	return nil
 }

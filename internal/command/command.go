@@ -38,7 +38,9 @@ type Line struct {
 	Tune   tuneCommand   `cmd:"" help:"Compare thresholds over recordings or topics: which alerts come and go, and by which measured values."`
 	Test   testCommand   `cmd:"" help:"Run tests of your detection: events in, alerts expected."`
 
-	Backfill   backfillCommand   `cmd:"" help:"Give baselines the logs of the past: hourly sums from S3 or a folder, for detect."`
+	Backfill backfillCommand `cmd:"" help:"Give baselines the logs of the past: hourly sums from S3 or a folder, for detect."`
+	Baseline baselineCommand `cmd:"" help:"Commands about what is usual for a source."`
+
 	Verdict    verdictCommand    `cmd:"" help:"Answer an alert: benign, true or unsure."`
 	Deployment deploymentCommand `cmd:"" help:"Begin or end a deployment window."`
 

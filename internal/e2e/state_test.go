@@ -39,6 +39,7 @@ func TestReplayAndState(t *testing.T) {
 
 	t.Run("replay", func(t *testing.T) { s.replays(t, live) })
 	t.Run("tune", func(t *testing.T) { s.tunes(t, live) })
+	t.Run("baseline", s.baselines)
 	t.Run("show", s.shows)
 	s.stop()
 	t.Run("repartition", s.repartitions)
@@ -147,10 +148,11 @@ func (s *system) replays(t *testing.T, live []alert.Alert) {
 // the same settings nothing does.
 func (s *system) tunes(t *testing.T, live []alert.Alert) {
 	t.Helper()
-	compare := func(flags ...string) (c struct {
+	type comparison struct {
 		Counts  map[string]int
 		Changes []struct{ Change, ID, Rule string }
-	}) {
+	}
+	compare := func(flags ...string) (c comparison) {
 		code, stdout, stderr := s.command(append([]string{"tune", "--json"}, flags...)...)
 		if err := json.Unmarshal([]byte(stdout), &c); code != 0 || err != nil {
 			t.Fatalf("exit %d, %v: %s", code, err, stderr)

@@ -75,24 +75,31 @@ func (a *Archive) Show(ctx context.Context, load bool) ([]PartitionState, error)
 }
 
 // report rebuilds the state of a partition and asks the operator.
-func (a *Archive) report(ctx context.Context, in Input) (*operator.Report, error) {
+func (a *Archive) report(ctx context.Context, in Input) (rep *operator.Report, err error) {
+	err = a.Look(ctx, in, func(op operator.Operator) error {
+		if reporter, ok := op.(operator.Reporter); ok {
+			rep = new(reporter.Report())
+		}
+		return nil
+	})
+	return rep, err
+}
+
+// Look rebuilds the state of a partition at the committed offset, and hands its
+// operator to fn. The state is a copy: the service may run meanwhile.
+func (a *Archive) Look(ctx context.Context, in Input, fn func(operator.Operator) error) error {
 	r, err := a.Replica(ctx, in.Topic, in.Partition, in.Committed)
 	if err != nil {
-		return nil, err
-	}
-	reporter, ok := r.Operator().(operator.Reporter)
-	if !ok {
-		return nil, nil
+		return err
 	}
 	err = a.Merged(ctx, []Range{{in.Topic, in.Partition, r.From, in.Committed}}, func(rec *kgo.Record) error {
 		_, err := r.Apply(rec, silent{}) // a refusal is a dead letter
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(err, ctx.Err())
+		return errors.Join(err, ctx.Err())
 	}
-	rep := reporter.Report()
-	return &rep, nil
+	return fn(r.Operator())
 }
 
 // silent is a context that says nothing.

@@ -170,11 +170,10 @@ func Compare(present, other *Side, all bool) *Comparison {
 		b := partner[a.ID]
 		x := describe(a)
 		x.Present, x.Other = present.state(a), other.state(b)
-		switch {
-		case b == nil:
+		if b == nil {
 			x.Change, x.Other = Goes, other.lead(a)
 			x.Points = points(a.Points, other.signals[leading(a)].points)
-		default:
+		} else {
 			x.Points = points(a.Points, b.Points)
 			if x.Change = Stays; b.ID != a.ID {
 				x.OtherID = b.ID

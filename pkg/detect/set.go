@@ -189,6 +189,9 @@ func (s *Set) Apply(r *operator.Record, ctx operator.Context) error {
 	if r.Kind == signal.KindHistory {
 		return s.applyHistory(r, ctx)
 	}
+	if r.Kind == signal.KindPurge {
+		return s.applyPurge(r, ctx)
+	}
 	e := &s.ev
 	if err := event.Decode(r.Value, e); err != nil {
 		return err

@@ -25,9 +25,10 @@ const (
 	KindFact       = "fact"
 	KindDeployment = "deployment"
 	KindVerdict    = "verdict"
-	// KindRelease and KindHistory stand on the planes' topics.
+	// KindRelease, KindHistory and KindPurge stand on the planes' topics.
 	KindRelease = "release"
 	KindHistory = "history"
+	KindPurge   = "purge"
 )
 
 // Roles that a signal can play in a join.
