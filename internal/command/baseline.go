@@ -26,17 +26,16 @@ type baselineCommand struct {
 	Purge  baselinePurge  `cmd:"" help:"Take hours out of what is usual for a source. It is written to the log, and detect applies it in its turn."`
 }
 
-// state is how a command reaches the state of detect.
+// baselineState is how a command reaches the state of detect.
 type baselineState struct {
 	cluster
-
-	MaxKeys int `help:"Keys kept per partition, as in the configuration of detect."`
+	bounds
 }
 
 // each rebuilds the states of detect one after the other, as they are at the
 // committed offsets, and hands out their baselines: all, or those of a key.
 func (c *baselineState) each(w *world, key string, fn func(detect.Baseline) error) error {
-	of := stateful{cluster: c.cluster, Service: topic.Detect().Service, Domain: []string{"default"}, MaxKeys: c.MaxKeys}
+	of := stateful{cluster: c.cluster, Service: topic.Detect().Service, Domain: []string{"default"}, bounds: c.bounds}
 	cfg, factory, err := of.config(w)
 	if err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 )
 
 // Purge takes hours out of what is usual for a source, by hand: the record of
-// the plane's topic, under the key of the source (ADR 10). What was sent in
+// the plane's topic, under the key of the source (ADR 11). What was sent in
 // these hours is no sample any more, whatever was thought of it.
 type Purge struct {
 	Kind string `json:"kind"` // always "purge"
