@@ -176,8 +176,8 @@ func CompareHours(committed, now []HourRun) (out []Change) {
 
 // whyHours says what the false alarms of benign hours rest on.
 var whyHours = map[string]string{
-	"upload-ratio": "Those about 198.51.*.* are the address at which the lab's recordings upload (3 MB to a service, 11 MB of backup), told by flow logs without the name that sanctions it; " +
-		"those about names of twelve letters are the upload of 3 MB, drawn three times within an hour of one machine: 9 MB one-sided. The others have not been looked at one by one.",
+	"upload-ratio": "Not looked at one by one. What is known: those about 198.51.*.* have the address that the lab's uploads share (3 MB to a service, 11 MB of backup that the site file sanctions by name), as flow logs tell it, which know no names; " +
+		"that the sanction is missed for this is likely and not shown. Why the others come is open.",
 }
 
 // hours writes the section of the page.

@@ -37,11 +37,10 @@ const (
 // hostile is what a run has shown.
 type hostile struct {
 	// alerts are those about the lab's recordings: the record of the lab at
-	// which each came and at which it paged again, with its points, and what
-	// stands in the end. Measured values are left out: names that were never
-	// contacted are counted when a mark has passed, and marks come at other
-	// moments among more records; and a source that was seen in one pane only may
-	// be forgotten after its alert, and the last word on its hour with it.
+	// which each came and at which it paged again, with its points and measured
+	// values, and what stands in the end. That is without values: a source that
+	// was seen in one pane only may be forgotten after its alert, and the last
+	// word on its hour with it.
 	alerts []string
 	found  map[string]bool // real machines of which the second half was seen
 	counts map[pipeline.Counter]int64
@@ -62,8 +61,8 @@ func TestHostileKeys(t *testing.T) {
 		forged, machines, maxKeys = n, realKeys, 0
 	}
 	log := hostileLog(t, machines)
-	quiet := runHostile(t, log, 0, maxKeys)
-	amid := runHostile(t, log, forged, maxKeys)
+	quiet := runHostile(t, log, forged, maxKeys, calm)
+	amid := runHostile(t, log, forged, maxKeys, forge)
 	if len(quiet.alerts) < 6 || len(quiet.found) != machines {
 		t.Fatalf("without a flood %d pages, %d of %d machines", len(quiet.alerts), len(quiet.found), machines)
 	}
@@ -137,7 +136,8 @@ func hostileLog(tb testing.TB, machines int) detecttest.Recording {
 	return detecttest.Merge(append(parts, detecttest.Events(tb, st, "z1", events))...)
 }
 
-func runHostile(tb testing.TB, log detecttest.Recording, forged, maxKeys int) (out hostile) {
+// runHostile runs the log amid a number of other events.
+func runHostile(tb testing.TB, log detecttest.Recording, others, maxKeys int, other func(e *event.Event, i int, at int64)) (out hostile) {
 	tb.Helper()
 	out.found = map[string]bool{}
 	at, last := 0, map[string]string{}
@@ -162,7 +162,7 @@ func runHostile(tb testing.TB, log detecttest.Recording, forged, maxKeys int) (o
 			last[doc.ID] = fmt.Sprint("in the end: ", text, " retracted ", doc.Status == alert.Retracted)
 			if doc.Notify != "" {
 				for _, x := range doc.Points {
-					text += fmt.Sprintf(" %s +%v", x.Name, x.Points)
+					text += fmt.Sprintf(" %s +%v: %v", x.Name, x.Points, x.Value)
 				}
 				out.alerts = append(out.alerts, fmt.Sprintf("record %d: %s", at, text))
 			}
@@ -177,13 +177,13 @@ func runHostile(tb testing.TB, log detecttest.Recording, forged, maxKeys int) (o
 		}
 	}
 	var e event.Event
-	for i := range forged {
-		now := floodFrom + (floodTo-floodFrom)*int64(i)/int64(forged)
+	for i := range others {
+		now := floodFrom + (floodTo-floodFrom)*int64(i)/int64(others)
 		for at < len(log) && log[at].Available <= now {
 			feed(&log[at])
 			at++
 		}
-		forge(&e, i, now)
+		other(&e, i, now)
 		if err := chain.Event(&e); err != nil {
 			tb.Fatal(err)
 		}
@@ -202,6 +202,13 @@ func runHostile(tb testing.TB, log detecttest.Recording, forged, maxKeys int) (o
 	}
 	slices.Sort(out.alerts)
 	return out
+}
+
+// calm makes as many events at the same times as forge, so that marks come at the
+// same moments, of one machine that asks one domain.
+func calm(e *event.Event, i int, at int64) {
+	forge(e, 1, at)
+	e.Source.Port = event.N(40_000 + i%20_000)
 }
 
 // forge makes one forged event: a source that asks a domain of its own, a
