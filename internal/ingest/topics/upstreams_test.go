@@ -264,7 +264,7 @@ func TestFalcosidekick(t *testing.T) {
 		want[fmt.Sprintf("/run/secrets/s%d", i)] = []string{fmt.Sprintf("default|node-%d", i%3)}
 	}
 	payloads.WriteString(`{"uuid":"x","output":"test","priority":"Debug","rule":"Test rule","source":"internal","time":"2026-01-05T10:00:00Z","output_fields":{"proc.name":"falcosidekick"},"hostname":"node-1"}` + "\n")
-	cmd := exec.CommandContext(t.Context(), "kcat", "-q", "-P", "-b", w.brokers[0], "-t", name, "-X", "acks=0", "-X", "compression.codec=none")
+	cmd := exec.CommandContext(t.Context(), "kcat", "-q", "-P", "-b", w.brokers[0], "-t", name, "-X", "acks=0", "-X", "sticky.partitioning.linger.ms=0", "-X", "compression.codec=none")
 	cmd.Stdin = strings.NewReader(payloads.String())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("kcat: %v\n%s", err, out)
