@@ -46,15 +46,17 @@ func (b *Broker) trim(ctx context.Context, adm *kadm.Client, now time.Time) (int
 		if age == 0 {
 			continue
 		}
+		// The ends first: where nothing is young enough the next answer is the
+		// end of that moment, and what came meanwhile is not old.
+		ends, err := adm.ListEndOffsets(ctx, t.Name)
+		if err != nil {
+			return n, err
+		}
 		young, err := adm.ListOffsetsAfterMilli(ctx, now.Add(-age).UnixMilli(), t.Name)
 		if err != nil {
 			return n, err
 		}
 		starts, err := adm.ListStartOffsets(ctx, t.Name)
-		if err != nil {
-			return n, err
-		}
-		ends, err := adm.ListEndOffsets(ctx, t.Name)
 		if err != nil {
 			return n, err
 		}
