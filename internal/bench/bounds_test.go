@@ -22,16 +22,19 @@ func newSet(t *testing.T, b detect.Bounds) *detect.Set {
 }
 
 // liveHeap returns the bytes that are in use, once what earlier tests leave behind
-// (brokers that end, pools, finalizers) is gone.
+// (brokers that end, pools, finalizers) is gone: a second at most.
 func liveHeap() uint64 {
 	var m runtime.MemStats
-	for last := uint64(0); ; time.Sleep(20 * time.Millisecond) {
+	last := uint64(0)
+	for range 50 {
 		runtime.GC()
 		if runtime.ReadMemStats(&m); m.HeapAlloc+64<<10 >= last && last+64<<10 >= m.HeapAlloc {
-			return m.HeapAlloc
+			break
 		}
 		last = m.HeapAlloc
+		time.Sleep(20 * time.Millisecond)
 	}
+	return m.HeapAlloc
 }
 
 // TestWeightIsMemory: what a set reckons that its keys take is about what they

@@ -1,12 +1,16 @@
 package quality
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/ebbwatch/ebbwatch/internal/race"
+)
 
 // TestHours: a run is the same each time, has the hours that it says, and as
 // many false alarms as are committed.
 func TestHours(t *testing.T) {
 	t.Parallel()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("no other code than TestFigures")
 	}
 	c := corpus(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ebbwatch/ebbwatch/internal/race"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
@@ -36,7 +37,7 @@ func figures(t *testing.T) *Figures {
 // some is what of the corpus a test takes: all, or with the race detector a
 // part, since it is no other code.
 func some(captures []*Capture, part int) []*Capture {
-	if !raceEnabled {
+	if !race.Enabled {
 		return captures
 	}
 	var out []*Capture
@@ -78,7 +79,7 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := []string{"iodine_a_slow_M60_res", "dig_hex8_a_slow_res", "exf_https_slow", "ptunnel_slow"}
-	if raceEnabled {
+	if race.Enabled {
 		names = names[1:2]
 	}
 	var lines []Line
@@ -120,7 +121,7 @@ func TestCommitted(t *testing.T) {
 // TestWithoutSite: what alerts when nothing is declared is known and explained.
 func TestWithoutSite(t *testing.T) {
 	t.Parallel()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("no other code than TestFigures")
 	}
 	lines, err := corpus(t).WithoutSite()
@@ -155,7 +156,7 @@ func TestMutated(t *testing.T) {
 		for _, x := range Verdicts(committed, lines) {
 			t.Errorf("seed %d: %v", seed, x)
 		}
-		if raceEnabled {
+		if race.Enabled {
 			return
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
+	"github.com/ebbwatch/ebbwatch/internal/race"
 	"github.com/ebbwatch/ebbwatch/pkg/decode"
 )
 
@@ -58,7 +59,7 @@ func TestHugeObjectOnOneLine(t *testing.T) {
 		t.Skip("reads 2 GB")
 	}
 	size, records1, giant := int64(2<<30), 20_000, int64(2000<<20)
-	if raceEnabled { // which makes a minute and a half of it
+	if race.Enabled { // which makes a minute and a half of it
 		size, records1, giant = 256<<20, 2000, 250<<20
 	}
 	written := int64(0)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/internal/detecttest"
+	"github.com/ebbwatch/ebbwatch/internal/race"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/detect/dns"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -153,7 +154,7 @@ func TestLab(t *testing.T) {
 			packets := detecttest.Packets(t, st, filepath.Join(root, dir), nil)
 			check(t, "zeek/"+dir, detecttest.NewPlayer(t, siteFile, detectors()...).Play(zeek).Context.Final(), want)
 			check(t, "packets/"+dir, detecttest.NewPlayer(t, siteFile, detectors()...).Play(packets).Context.Final(), want)
-			if raceEnabled {
+			if race.Enabled {
 				return // ten times as slow, and no other code
 			}
 			// Without a site file the suffix searches of an AD client are those
@@ -186,7 +187,7 @@ func TestBackground(t *testing.T) {
 	for i, d := range dirs {
 		d = filepath.Dir(d)
 		want := findings(filepath.Base(d))
-		if len(want) == 0 || filepath.Base(d) == "doh_dig_https" || raceEnabled && i%4 != 0 {
+		if len(want) == 0 || filepath.Base(d) == "doh_dig_https" || race.Enabled && i%4 != 0 {
 			continue
 		}
 		t.Run(filepath.Base(d), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ebbwatch/ebbwatch/internal/detecttest"
+	"github.com/ebbwatch/ebbwatch/internal/race"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/detect/icmp"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
@@ -140,7 +141,7 @@ func TestLab(t *testing.T) {
 		if _, tunnel := tunnels[dir]; tunnel != strings.Contains(f[6], "ICMP") {
 			t.Errorf("%s: the manifest expects %q", dir, f[6])
 		}
-		if raceEnabled && !strings.Contains(f[3], "ICMP") {
+		if race.Enabled && !strings.Contains(f[3], "ICMP") {
 			continue
 		}
 		t.Run(dir, func(t *testing.T) {

@@ -1,5 +1,0 @@
-//go:build race
-
-package icmp_test
-
-const raceEnabled = true
