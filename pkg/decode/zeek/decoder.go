@@ -103,7 +103,7 @@ func New(o Options) *Decoder {
 	d.sep = []byte(sep)
 	d.head = newHeader(d.sep)
 	if len(o.Columns) > 0 {
-		d.head.names = []byte(strings.Join(o.Columns, sep))
+		d.readNames([]byte(strings.Join(o.Columns, sep)))
 		d.columns = d.newColumns()
 		d.head = newHeader(d.sep)
 		d.head.columns = d.columns

@@ -14,8 +14,11 @@ type header struct {
 	prefix, sep, setSep, empty, unset []byte
 	// lines are the last line of each directive, for Header.
 	lines [directiveCount][]byte
-	// path and names are the operands of #path and #fields.
-	path, names []byte
+	// path is the operand of #path, fields are those of #fields, nil before
+	// it; set is the set of them.
+	path   []byte
+	fields []field
+	set    fieldSet
 	// columns is the meaning of a row, nil before #fields.
 	columns *columns
 }
@@ -76,7 +79,8 @@ func (d *Decoder) headerLine(line []byte) (known bool) {
 	case "path":
 		dir, d.head.path = dirPath, bytes.Clone(val)
 	case "fields":
-		dir, d.head.names = dirFields, bytes.Clone(val)
+		dir = dirFields
+		d.readNames(val)
 	default:
 		return true
 	}
@@ -110,7 +114,7 @@ func (d *Decoder) plainHeader(line []byte) bool {
 	if !set.has(fTS) || !set.hasAny(fUID, fOrigH, fPeer, fFUID) {
 		return false
 	}
-	d.head.names = bytes.Clone(line)
+	d.readNames(line)
 	d.learn(dirFields, line)
 	return true
 }
@@ -121,7 +125,7 @@ func (d *Decoder) plainHeader(line []byte) bool {
 func (d *Decoder) learn(dir int, line []byte) {
 	d.head.lines[dir] = bytes.Clone(line)
 	d.head.columns = nil
-	if d.head.names != nil && d.head.size() <= maxHeader {
+	if d.head.fields != nil && d.head.size() <= maxHeader {
 		d.head.columns = d.newColumns()
 	}
 }
@@ -133,15 +137,24 @@ func (h *header) size() (n int) {
 	return n
 }
 
-func (d *Decoder) newColumns() *columns {
-	c := &columns{sep: d.head.sep, empty: d.head.empty, unset: d.head.unset}
-	var set fieldSet
-	for name := range bytes.SplitSeq(d.head.names, d.head.sep) {
-		f := d.fieldNamed(name)
-		set = set.with(f)
-		c.fields = append(c.fields, f)
+// readNames reads the names of the columns. It is done once for each list of
+// them: a file may repeat its other directives for ever, and each of those
+// must cost its own length, not that of the list.
+func (d *Decoder) readNames(names []byte) {
+	d.head.fields, d.head.set = nil, fieldSet{}
+	if names == nil {
+		return
 	}
-	c.log, c.open = d.decide(d.head.path, set)
+	for name := range bytes.SplitSeq(names, d.head.sep) {
+		f := d.fieldNamed(name)
+		d.head.set = d.head.set.with(f)
+		d.head.fields = append(d.head.fields, f)
+	}
+}
+
+func (d *Decoder) newColumns() *columns {
+	c := &columns{fields: d.head.fields, sep: d.head.sep, empty: d.head.empty, unset: d.head.unset}
+	c.log, c.open = d.decide(d.head.path, d.head.set)
 	return c
 }
 

@@ -277,6 +277,16 @@ func TestBounds(t *testing.T) {
 			t.Errorf("a header said often is still one: %q", k.reason)
 		}
 	})
+	t.Run("directives behind a long list of columns", func(t *testing.T) {
+		t.Parallel()
+		d := New(Options{})
+		line(d, "#fields\tts\tuid"+strings.Repeat("\tx", maxHeader/2-100))
+		before := &d.head.columns.fields[0]
+		line(d, "#path\tdns")
+		if &d.head.columns.fields[0] != before || d.head.columns.log != logDNS {
+			t.Error("every short directive makes the long list anew")
+		}
+	})
 	t.Run("depth", func(t *testing.T) {
 		t.Parallel()
 		deep := func(n int) string { return head + `"x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
