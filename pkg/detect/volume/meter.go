@@ -358,6 +358,11 @@ func (m *meter) Advance(env *detect.Env) {
 	for _, o := range m.observers {
 		over = over && env.Low(o, event.KindUnknown) == detect.Never
 	}
+	if hour, ok := m.oldestHour(); !over && ok && closes(hour) > at {
+		m.next = closes(hour)
+		m.questionsCame(env)
+		return
+	}
 	m.lastWord(at, env)
 	if over {
 		return

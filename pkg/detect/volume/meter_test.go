@@ -399,6 +399,46 @@ func TestNoDNS(t *testing.T) {
 	}
 }
 
+// TestNoDNSWaits: a sensor that tells of transfers before it tells of the
+// questions that led to them raises nothing, not even in passing; where nobody
+// asked it is told once the questions are complete, not when the hour is over.
+func TestNoDNSWaits(t *testing.T) {
+	t.Parallel()
+	for name, asked := range map[string]bool{"it asked": true, "nobody asked": false} {
+		for order, pick := range map[string]func(n int) int{
+			"transfers first": func(int) int { return 0 },
+			"questions first": func(n int) int { return n - 1 },
+		} {
+			t.Run(name+", "+order, func(t *testing.T) {
+				t.Parallel()
+				events := []event.Event{both("w", 0, 20e3, to("192.0.2.1")), answer(minute, "www.example.com", "192.0.2.1")}
+				if asked {
+					events = append(events, answer(5*minute, "x.example.net", "203.0.113.9"))
+				}
+				events = append(events, both("x", 6*minute, 12e6))
+				for i := range int64(120) {
+					at := 6*minute + i*10*second
+					events = append(events, both(fmt.Sprint("w", i), at, 20e3, to("192.0.2.1")), answer(at, "www.example.com", "192.0.2.1"))
+				}
+				p := detecttest.NewPlayer(t, []byte("detectors: {new-destination-upload: {mode: off}}\n"), volume.NewMetered()...)
+				p.Interleave(detecttest.Events(t, parse(t, ""), "s1", events), 4*minute, pick)
+				var said []signal.Signal
+				for _, s := range p.Context.Signals {
+					if s.Detector == "no-dns-upload" {
+						said = append(said, s)
+					}
+				}
+				switch {
+				case asked && len(said) > 0:
+					t.Errorf("%d signals, the first: %s", len(said), said[0].Reason)
+				case !asked && (len(said) != 1 || said[0].Score != 4 || said[0].Complete > t0+20*minute):
+					t.Errorf("want one signal before the hour is over: %+v", said)
+				}
+			})
+		}
+	}
+}
+
 func TestSanctionedAbuse(t *testing.T) {
 	t.Parallel()
 	declared := "sanctioned_destinations: [{value: 203.0.113.9/32, sources: [10.0.0.5], daily_bytes: %d}]\ndetectors: {new-destination-upload: {mode: off}, volume-fixed: {mode: off}, volume-anomaly: {mode: off}}\n"

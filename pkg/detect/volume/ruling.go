@@ -39,8 +39,7 @@ func (x *ruling) limits(rule int) []float64 { return x.m.d.rules[rule].limits(x.
 // hourly applies the rules about an hour to the windows that end in one.
 func (x *ruling) hourly(hour int32) {
 	r, m := x.r, x.m
-	x.start = timeOfTen(hour * hourTens)
-	x.hour = r.busiest(m.order, hour)
+	x.turn(hour)
 	switch r.standing {
 	case routePermitted:
 		return
@@ -61,9 +60,13 @@ func (x *ruling) hourly(hour int32) {
 	if r.tenant != "" && x.env.Site.HasOwnTenants() {
 		x.foreign()
 	}
-	if !r.looked {
-		x.unresolved()
-	}
+	x.unresolved()
+}
+
+// turn turns to the busiest of the hours that end in one of the clock.
+func (x *ruling) turn(hour int32) {
+	x.start = timeOfTen(hour * hourTens)
+	x.hour = x.r.busiest(x.m.order, hour)
 }
 
 // daily applies the rules about a day to the window that ends with a pane, or,
@@ -151,18 +154,47 @@ func (x *ruling) foreign() {
 }
 
 // unresolved judges an address that nobody looked up, where the questions of
-// the source are seen.
+// the source are seen. A sensor may tell of a transfer before it tells of the
+// question that led to it: until its questions are complete nothing is said,
+// and the meter looks again when they are.
 func (x *ruling) unresolved() {
-	if x.r.class == classMail || !x.m.asks(&x.hour, x.env) {
+	r, m := x.r, x.m
+	if r.class == classMail {
 		return
 	}
 	l := x.limits(ruleNoDNS)
+	if up := float64(x.hour.up); up >= l[noBytes] && !r.looked {
+		if x.env.Low(m.gauges[x.hour.view].observer, event.KindDNS) <= x.hour.newest {
+			if x.e != nil {
+				m.next = min(m.next, x.hour.newest+1)
+			}
+			return
+		}
+		r.looked = m.wasLookedUp(r.to.addr, x.hour.newest)
+	}
+	if r.looked || !m.asks(&x.hour, x.env) {
+		return
+	}
 	var f reading
 	f.take(&x.hour)
-	if _, n := x.m.d.shared.of(x.r.tag); float64(x.hour.up) >= l[noBytes] && float64(n) <= l[noSources] {
+	if _, n := m.d.shared.of(r.tag); float64(x.hour.up) >= l[noBytes] && float64(n) <= l[noSources] {
 		f.point(ptUnresolved, "address_nobody_looked_up", 4, float64(x.hour.up), l[noBytes])
 	}
 	x.by(ruleNoDNS, &f)
+}
+
+// questionsCame judges again what waited for the questions of its sensor.
+func (m *meter) questionsCame(env *detect.Env) {
+	for _, r := range m.sortedRoutes() {
+		if r.looked || r.touched == 0 || r.all < m.d.gates.route || r.standing == routePermitted {
+			continue
+		}
+		x := m.ruling(r, nil, env)
+		for hour := r.touched / hourTens; hour <= r.last/hourTens; hour++ {
+			x.turn(hour)
+			x.unresolved()
+		}
+	}
 }
 
 // asks reports whether the questions of the source are seen by who saw the
