@@ -32,7 +32,8 @@ type world struct {
 	brokers []string
 	site    *site.Site
 	reg     *prometheus.Registry
-	outside bool // services have another reader beside them
+	outside bool  // services have another reader beside them
+	wire    *wire // of services that are started from now on, nil: none
 
 	mu  sync.Mutex
 	lag map[string]time.Duration
@@ -86,11 +87,16 @@ type running struct {
 func (w *world) start(service string, cfg ingest.Config, embedded bool) *running {
 	w.t.Helper()
 	w.reg = prometheus.NewRegistry()
+	options := []kgo.Opt{kgo.TransactionTimeout(time.Minute)}
+	if embedded {
+		options = []kgo.Opt{kgo.TransactionTimeout(2 * time.Second)} // a crashed one is waited for
+	}
+	if w.wire != nil {
+		options = append(options, kgo.Dialer(w.wire.dial))
+	}
 	svc, err := ingest.New(kindOf(w.t, service), cfg, ingest.World{
 		Kafka: stream.ProducerConfig{
-			Slot: "0", Brokers: w.brokers, Embedded: embedded,
-			// A crashed one of the embedded broker is waited for.
-			Options: []kgo.Opt{kgo.TransactionTimeout(2 * time.Second)},
+			Slot: "0", Brokers: w.brokers, Embedded: embedded, Options: options,
 		},
 		Site: w.site, Log: slog.New(slog.DiscardHandler), Registerer: w.reg,
 		Lag: func(stage string, lag time.Duration) {
