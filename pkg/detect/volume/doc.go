@@ -58,7 +58,11 @@
 //
 // The same bytes are seen by several observers, and in flow logs at several
 // interfaces. Each is judged by itself; the signal tells the strongest and which
-// one that is. Snapshots of a connection count by their largest counters.
+// one that is. Snapshots of a connection count by their largest counters. What
+// passes an interface on its way (NAT gateway, firewall, transit gateway) is a
+// view apart from what leaves there, where the records tell their direction. The
+// private address of a NAT gateway is a source of its own, unless declared as an
+// aggregator.
 //
 // # When they speak
 //

@@ -93,6 +93,12 @@ func received(e *event.Event, env *detect.Env) (r receipt, ok bool) {
 	return r, true
 }
 
+// leaving ends the name of the view of what senders' interfaces report.
+const leaving = " (egress)"
+
+// observerOf returns the observer of a view.
+func observerOf(view string) string { return strings.TrimSuffix(view, leaving) }
+
 // collector is the state of one host: what it received from whom.
 type collector struct {
 	d      *fanIn
@@ -134,13 +140,19 @@ func (c *collector) Apply(e *event.Event, env *detect.Env) {
 	}
 	c.first = min(c.first, max(baseline.HourOf(e.Time), 1))
 	c.last = max(c.last, e.Time)
-	view := slices.Index(c.views, env.Observer(e))
+	// Both interfaces report a transfer between two of our own (formats.md
+	// §1.3): what the sender's says is a view of its own.
+	name := env.Observer(e)
+	if e.Flow.Direction == "egress" {
+		name += leaving
+	}
+	view := slices.Index(c.views, name)
 	if view < 0 {
 		if len(c.views) == maxGauges {
 			env.Count("views_dropped", fanInInfo.ID, 1)
 			return
 		}
-		c.views = append(c.views, env.Observer(e))
+		c.views = append(c.views, name)
 		view = len(c.views) - 1
 	}
 	if e.Network.Layer == event.LayerIP {
@@ -314,20 +326,23 @@ func (c *collector) say(f *reading, p *pile, on site.Subject, e *event.Event, en
 
 // Next implements detect.State.
 func (c *collector) Next() detect.Timer {
-	switch {
-	case c.next == detect.Never:
+	if c.next == detect.Never || len(c.views) == 0 {
 		return detect.NoTimer
-	case len(c.views) == 1:
-		return detect.Timer{Observer: c.views[0], At: c.next}
 	}
-	return detect.Timer{At: c.next}
+	one := observerOf(c.views[0])
+	for _, v := range c.views[1:] {
+		if observerOf(v) != one {
+			return detect.Timer{At: c.next}
+		}
+	}
+	return detect.Timer{Observer: one, At: c.next}
 }
 
 // Advance implements detect.State: hours end, in their order.
 func (c *collector) Advance(env *detect.Env) {
 	at, over := c.next, true
 	for _, o := range c.views {
-		over = over && env.Low(o, event.KindUnknown) == detect.Never
+		over = over && env.Low(observerOf(o), event.KindUnknown) == detect.Never
 	}
 	for len(c.cells) > 0 {
 		hour, open := int32(0), false

@@ -27,6 +27,22 @@ func pushed(i int, at int64, sent uint64) event.Event {
 	return e
 }
 
+// logged is what the flow log says of data that five peers send to a host, at
+// the interfaces given: at the peers' it is egress, at the host's ingress.
+func logged(bytes uint64, directions ...string) (out []event.Event) {
+	for i := range 5 {
+		for _, d := range directions {
+			e := flow(int64(i+2)*minute, bytes, from(fmt.Sprintf("10.0.3.%d", i+1)), to("10.0.0.5"), port(22))
+			e.Role, e.Flow.Direction = event.RoleMirror, d
+			if e.Flow.Interface = "eni-host"; d == "egress" {
+				e.Flow.Interface = fmt.Sprint("eni-", i)
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 func TestInternalFanIn(t *testing.T) {
 	t.Parallel()
 	many := func(n int, at int64, bytes uint64, o ...option) (out []event.Event) {
@@ -47,17 +63,21 @@ func TestInternalFanIn(t *testing.T) {
 		events []event.Event
 		want   string
 	}{
-		"from many":          {"", append(many(5, minute, 12e6), old), "internal-fan-in! bytes_from_inside above_own_p95"},
-		"it is new":          {"", many(5, minute, 12e6), "internal-fan-in~ bytes_from_inside above_own_p95"},
-		"from two":           {"", append(many(2, minute, 30e6), old), ""},
-		"from a share":       {"", append(many(1, minute, 60e6, port(445)), old), "internal-fan-in! bytes_from_inside above_own_p95"},
-		"too little":         {"", append(many(5, minute, 9e6), old), ""},
-		"cut by the clock":   {"", append(many(5, 57*minute, 12e6), old), "internal-fan-in! bytes_from_inside above_own_p95"},
-		"as always":          {"", slices.Concat(busy, many(5, 14*day+20*minute, 8e6)), "internal-fan-in bytes_from_inside"},
-		"far more":           {"", slices.Concat(busy, many(5, 14*day+20*minute, 40e6)), "internal-fan-in! bytes_from_inside above_own_p95"},
-		"a backup server":    {"backup_sources: [10.0.0.5]\n", append(many(5, minute, 12e6), old), ""},
-		"from outside":       {"", append(many(5, minute, 12e6, to("203.0.113.9")), old), ""},
-		"mirrors of uploads": {"", []event.Event{old, pushed(1, minute, 20e6), pushed(2, minute, 20e6), pushed(3, minute, 20e6)}, "internal-fan-in! bytes_from_inside above_own_p95"},
+		"from many":              {"", append(many(5, minute, 12e6), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"it is new":              {"", many(5, minute, 12e6), "internal-fan-in~ bytes_from_inside above_own_p95"},
+		"from two":               {"", append(many(2, minute, 30e6), old), ""},
+		"from a share":           {"", append(many(1, minute, 60e6, port(445)), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"too little":             {"", append(many(5, minute, 9e6), old), ""},
+		"cut by the clock":       {"", append(many(5, 57*minute, 12e6), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"as always":              {"", slices.Concat(busy, many(5, 14*day+20*minute, 8e6)), "internal-fan-in bytes_from_inside"},
+		"far more":               {"", slices.Concat(busy, many(5, 14*day+20*minute, 40e6)), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"a backup server":        {"backup_sources: [10.0.0.5]\n", append(many(5, minute, 12e6), old), ""},
+		"from outside":           {"", append(many(5, minute, 12e6, to("203.0.113.9")), old), ""},
+		"mirrors of uploads":     {"", []event.Event{old, pushed(1, minute, 20e6), pushed(2, minute, 20e6), pushed(3, minute, 20e6)}, "internal-fan-in! bytes_from_inside above_own_p95"},
+		"logged by the receiver": {"", append(logged(12e6, "ingress"), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"logged by the senders":  {"", append(logged(12e6, "egress"), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"logged by both":         {"", append(logged(12e6, "egress", "ingress"), old), "internal-fan-in! bytes_from_inside above_own_p95"},
+		"half of it by both":     {"", append(logged(6e6, "egress", "ingress"), old), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -106,7 +106,7 @@ func (p *Past) Observe(e *event.Event, key []byte) error {
 		return nil
 	}
 	s := baseline.Sample{
-		Observer: e.Observer.Type, View: xxhash.Sum64String(e.Observer.Name) ^ 3*xxhash.Sum64String(e.Flow.Interface),
+		Observer: e.Observer.Type, View: xxhash.Sum64String(e.Observer.Name) ^ 3*xxhash.Sum64String(viewed(e).Interface),
 		Source: t.src, Start: t.start, End: t.time, Bytes: t.up,
 	}
 	if st, _ := standingOf(&t, "", &p.env); st == routePermitted {

@@ -147,7 +147,8 @@ func (l *ledger) Apply(e *event.Event, env *detect.Env) {
 		p.limit, p.src, p.shared = limit, t.src, shared
 	}
 	observer := l.observer(env.Observer(e))
-	v := p.view(observer, &e.Flow, e.Kind == event.KindFlow)
+	seen := viewed(e)
+	v := p.view(observer, &seen, e.Kind == event.KindFlow)
 	if v == nil {
 		env.Count("views_dropped", l.rules.Info().ID, 1)
 		return

@@ -258,9 +258,9 @@ func (m *meter) nameOf(t *transfer, e *event.Event) (h *host, own bool) {
 // gauge returns the view of an event's observer and interface, −1 where it
 // would be one too many.
 func (m *meter) gauge(e *event.Event, env *detect.Env) int {
-	name := env.Observer(e)
+	name, seen := env.Observer(e), viewed(e)
 	for i, g := range m.gauges {
-		if g.observer == name && g.iface == e.Flow.Interface {
+		if g.observer == name && g.iface == seen.Interface {
 			return i
 		}
 	}
@@ -277,7 +277,7 @@ func (m *meter) gauge(e *event.Event, env *detect.Env) int {
 		k = len(m.kinds) - 1
 	}
 	m.gauges = append(m.gauges, &gauge{
-		observer: name, iface: strings.Clone(e.Flow.Interface), instance: strings.Clone(e.Flow.InstanceID), kind: uint8(k), flow: e.Kind == event.KindFlow,
+		observer: name, iface: strings.Clone(seen.Interface), instance: strings.Clone(seen.InstanceID), kind: uint8(k), flow: e.Kind == event.KindFlow,
 	})
 	m.derive()
 	return len(m.gauges) - 1

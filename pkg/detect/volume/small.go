@@ -348,7 +348,8 @@ func (l *ledger) little(at int, t *transfer, key pairKey, e *event.Event, env *d
 	if !s.fits(t, key) || at < 0 && l.pairs.len()+len(s.pairs) >= maxPairs {
 		return false
 	}
-	view := s.viewOf(l.observer(env.Observer(e)), &e.Flow)
+	seen := viewed(e)
+	view := s.viewOf(l.observer(env.Observer(e)), &seen)
 	if view < 0 {
 		return false
 	}

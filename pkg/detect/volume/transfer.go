@@ -159,6 +159,26 @@ func (t *transfer) flow(e *event.Event) bool {
 	return true
 }
 
+// passing ends the name of the view of what only passes an interface: a NAT
+// gateway, a firewall or a transit gateway's attachment sees a packet come in on
+// its way out and may report it again as it leaves. The two are copies of one
+// transfer and must not meet in one view, while what comes back is seen at the
+// same two places.
+const passing = " (passing)"
+
+// viewed returns where a flow record was seen: its interface, and whether what
+// it tells of only passed there. Of records without a direction that is not
+// known.
+func viewed(e *event.Event) event.Flow {
+	f := e.Flow
+	out, in := e.Network.Direction == event.Outbound, e.Network.Direction == event.Inbound
+	if f.Direction == "ingress" && out || f.Direction == "egress" && in {
+		f.Interface += passing
+		f.InstanceID = "" // the one that it passes is not the one that sends
+	}
+	return f
+}
+
 // service reports whether a port is one on which services listen: below 1024,
 // or one of the ports above it that are known to be served.
 func service(port uint64) bool {
