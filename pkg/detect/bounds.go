@@ -68,8 +68,13 @@ func (s *Set) weightOf(src *source) int64 {
 		n += len(src.sent[i].id) + 8
 	}
 	for i := range src.held {
+		n += 16
+		if w, ok := src.held[i].state.(Weighed); ok {
+			n += w.Weight()
+			continue
+		}
 		s.buf = src.held[i].state.Append(s.buf[:0])
-		n += len(s.buf) + 16
+		n += len(s.buf)
 	}
 	return keyWeight + int64(n)*8/5
 }

@@ -102,6 +102,11 @@ type Based interface {
 // encoding.
 type Sized interface{ Size() int }
 
+// Weighed is a State that can say, without writing it, about how many bytes its
+// encoding takes. Keys are evicted by that: it is a function of what would be
+// written alone, never of how the state came to be in memory.
+type Weighed interface{ Weight() int }
+
 // State is what a detector knows of one key.
 type State interface {
 	// Apply takes one event of the wanted kinds.

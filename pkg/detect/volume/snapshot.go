@@ -35,6 +35,30 @@ func (l *ledger) Size() int {
 	return size + 24*cap(l.spent.list)
 }
 
+// Weight implements detect.Weighed. What a pair takes with its names and one
+// window, a cell and a connection are measured; a pair that is kept small counts
+// as one that is open, for that is what is written.
+func (l *ledger) Weight() int {
+	const perPair, perCell, perConn, perPoint, perProof = 115, 45, 60, 12, 96
+	n := 40 + 12*len(l.seen.list) + 12*len(l.spent.list) + perPair*(l.pairs.len()+len(l.small.pairs)) + perCell*len(l.small.cells)
+	for _, p := range l.pairs.all {
+		n += len(p.key.name)
+		for i := range p.views {
+			v := &p.views[i]
+			n += perCell*len(v.cells.List) + perConn*len(v.conns)
+			for j := range v.conns {
+				n += perPoint * len(v.conns[j].points)
+			}
+		}
+		for i := range p.ws.List {
+			for j := range p.ws.List[i].Value.evidence {
+				n += perProof + len(p.ws.List[i].Value.evidence[j].Record)
+			}
+		}
+	}
+	return n
+}
+
 // stateVersion is the format of a key's state. The one before held nothing of
 // what was spent.
 const stateVersion = 3
