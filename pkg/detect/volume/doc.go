@@ -17,10 +17,12 @@
 // IP bytes less headers, and the signal says so.
 //
 // The destination is the registered domain of the name under which the client
-// asked: the connection's own (SNI, Host), else the last name of the address
-// that came before or in the same pane of five minutes (DNS answer, another
-// connection's name), else the address. Ports are told apart by upload-ratio
-// only. A window of one hour starts with the first event of a source and
+// asked: the connection's own (SNI, Host), for flow records by the addresses and
+// ports that both logs have; else the last name of the address that was said
+// before the traffic began, or the first in its pane of five minutes (DNS answer,
+// another connection's name); else the address. An address keeps its last four
+// names, for flow records come when it may be called otherwise. Ports are told
+// apart by upload-ratio only. A window of one hour starts with the first event of a source and
 // destination (package window).
 //
 // # external-transfer
@@ -82,6 +84,8 @@
 //   - Uploads that are padded with as many downloads in the same five minutes,
 //     unless one connection alone reaches 10 MB at 20:1. A DNS tunnel inside
 //     HTTPS answers as much as it asks (1.0:1 in the lab): encrypted-dns.
+//   - A flow record of a long connection without a name of its own (DNS and flow
+//     logs alone) goes to what its address was called when the record begins.
 //   - Whom the name protects: SNI and Host are the client's word. A program that
 //     sends a sanctioned name to another address is exempt, as is one that
 //     resolves it at a name server of its own choice.
@@ -94,7 +98,8 @@
 // # Bounds
 //
 // Per key at most 256 pairs, 4 views a pair, 32 connections a view and 512 in
-// all that are kept by themselves, 256 names of connections and 512 of addresses.
+// all that are kept by themselves, 256 names of connections and 512 of addresses,
+// of which the oldest that no connection used gives way first.
 // Where pairs are too many, the quarter to which least was sent goes.
 //
 // # Meters

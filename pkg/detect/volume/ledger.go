@@ -208,7 +208,12 @@ func (l *ledger) nameOf(t *transfer, e *event.Event) (h *host, own bool) {
 			return h, true
 		}
 	}
-	return l.names.ofAddr(t.dst, t.time), false
+	if e.Kind == event.KindFlow {
+		if h = l.names.ofPorts(e); h != nil {
+			return h, true
+		}
+	}
+	return l.names.ofAddr(t.dst, t.start, t.time), false
 }
 
 // file says under which pair a transfer belongs. ok is false where the site

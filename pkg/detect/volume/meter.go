@@ -252,7 +252,12 @@ func (m *meter) nameOf(t *transfer, e *event.Event) (h *host, own bool) {
 			return h, true
 		}
 	}
-	return m.names.ofAddr(t.dst, t.time), false
+	if e.Kind == event.KindFlow {
+		if h = m.names.ofPorts(e); h != nil {
+			return h, true
+		}
+	}
+	return m.names.ofAddr(t.dst, t.start, t.time), false
 }
 
 // gauge returns the view of an event's observer and interface, −1 where it

@@ -1,8 +1,6 @@
 package volume
 
 import (
-	"encoding/binary"
-	"math/bits"
 	"net/netip"
 	"strings"
 	"unsafe"
@@ -21,6 +19,7 @@ const namesID = "names"
 const (
 	maxConnNames = 256 // of connections whose record has not come yet
 	maxAddrNames = 512
+	maxCalled    = 4 // names of one address, the last and those before it
 	maxAnswers   = 8 // addresses of one DNS answer
 	maxHosts     = 2 * (maxConnNames + maxAddrNames)
 )
@@ -75,8 +74,8 @@ type names struct {
 	live  int        // how much of text was in use when it was last packed
 	conns []connName // ring
 	next  int        // where the ring is written
-	addrs []addrName // ring
-	first int        // the oldest of addrs once it is full
+	addrs []addrName // ring; at most maxCalled of one address
+	first int        // who gives way next of addrs once it is full
 	heads []uint16   // chains of addrs by hash, counted from 1; empty while they are few
 	last  int64      // newest event time
 	// hosts are those names that a transfer was filed under. It is a cache.
@@ -86,17 +85,24 @@ type names struct {
 // nameRef is where a name stands in the text.
 type nameRef uint32
 
+// connName is the name of a connection, by its id and by its addresses and
+// ports, by which flow records tell of it; ports is 0 where they are not known.
 type connName struct {
-	id   uint64
-	name nameRef
+	id, ports uint64
+	name      nameRef
 }
 
+// addrName is one name of an address, which held from since until that of the
+// next of its names.
 type addrName struct {
 	addr [16]byte
 	// since is when the address was first called so, at when last.
 	since, at int64
 	name      nameRef
 	chain     uint16 // the next of the same hash, counted from 1
+	// used says that it was said again, or by a connection: it gives way once
+	// more later than an answer to which nothing happened.
+	used bool
 }
 
 // names reports whether the name holds for traffic at an event time: one that
@@ -120,7 +126,7 @@ func (n *names) Apply(e *event.Event, env *detect.Env) {
 				break
 			}
 			if outside(a, env) {
-				known = n.setAddr(a.Unmap(), name, known, e.Time)
+				known = n.setAddr(a.Unmap(), name, known, e.Time, false)
 			}
 		}
 		return
@@ -132,14 +138,12 @@ func (n *names) Apply(e *event.Event, env *detect.Env) {
 	known := noName
 	// The first name holds: a proxy carries many requests in a connection.
 	if id := connID(e.ID); e.ID != "" && n.connIndex(id) < 0 {
-		if x := n.find(e.Destination.IP.Unmap()); x != nil && n.is(x.name, name) {
-			known = x.name
-		} else {
+		if known = n.spelled(e.Destination.IP.Unmap(), name); known == noName {
 			known = n.write(name)
 		}
-		n.setConn(connName{id, known})
+		n.setConn(connName{id, portsID(&e.Source, &e.Destination), known})
 	}
-	n.setAddr(e.Destination.IP.Unmap(), name, known, e.Time)
+	n.setAddr(e.Destination.IP.Unmap(), name, known, e.Time, true)
 	n.of.conn = true
 }
 
@@ -222,111 +226,6 @@ func (n *names) connIndex(id uint64) int {
 	return -1
 }
 
-// setAddr gives an address a name, which stands at known if that is a place,
-// and notes whether it is news. The newest by event time holds, of equals the
-// greater. It returns where the name stands, noName if nowhere.
-func (n *names) setAddr(a netip.Addr, name string, known nameRef, at int64) nameRef {
-	x := n.find(a)
-	if x != nil {
-		if n.is(x.name, name) {
-			if at < x.since {
-				x.since = at
-				n.of.news = append(n.of.news, a)
-			}
-			x.at = max(x.at, at)
-			return x.name
-		}
-		if at < x.at || at == x.at && strings.ToLower(name) < string(n.at(x.name)) {
-			return known
-		}
-	}
-	if known == noName {
-		known = n.write(name)
-	}
-	if x != nil {
-		x.name, x.since, x.at = known, at, at
-	} else {
-		n.insert(addrName{addr: a.As16(), since: at, at: at, name: known})
-	}
-	n.of.news = append(n.of.news, a)
-	return known
-}
-
-// few is how many addresses are searched one by one.
-const few = 16
-
-// find returns what is known of an address, nil if nothing. It is valid until
-// the next insert.
-func (n *names) find(a netip.Addr) *addrName {
-	raw := a.As16()
-	if len(n.heads) == 0 {
-		for i := range n.addrs {
-			if n.addrs[i].addr == raw {
-				return &n.addrs[i]
-			}
-		}
-		return nil
-	}
-	for i := n.heads[n.slot(&raw)]; i != 0; i = n.addrs[i-1].chain {
-		if x := &n.addrs[i-1]; x.addr == raw {
-			return x
-		}
-	}
-	return nil
-}
-
-// slot is where the chain of an address begins.
-func (n *names) slot(raw *[16]byte) int {
-	h := binary.LittleEndian.Uint64(raw[8:])*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(binary.LittleEndian.Uint64(raw[:8]), 32)
-	return int(h * 0xbf58476d1ce4e5b9 >> 40 & uint64(len(n.heads)-1))
-}
-
-// insert adds an address that is not there. The oldest gives way.
-func (n *names) insert(x addrName) {
-	i := len(n.addrs)
-	if i < maxAddrNames {
-		if i == cap(n.addrs) {
-			// Most clients look up few names: little room to grow.
-			grown := make([]addrName, i, min(i+max(4, i/4), maxAddrNames))
-			copy(grown, n.addrs)
-			n.addrs = grown
-		}
-		n.addrs = append(n.addrs, x)
-	} else {
-		i = n.first
-		n.unlink(i)
-		n.addrs[i] = x
-		n.first = (n.first + 1) % maxAddrNames
-	}
-	switch {
-	case len(n.addrs) <= few:
-	case len(n.addrs) > len(n.heads):
-		n.relink()
-	default:
-		n.link(i)
-	}
-}
-
-func (n *names) relink() {
-	n.heads = make([]uint16, 1<<bits.Len(uint(len(n.addrs))))
-	for i := range n.addrs {
-		n.link(i)
-	}
-}
-
-func (n *names) link(i int) {
-	head := &n.heads[n.slot(&n.addrs[i].addr)]
-	n.addrs[i].chain, *head = *head, uint16(i+1)
-}
-
-func (n *names) unlink(i int) {
-	at := &n.heads[n.slot(&n.addrs[i].addr)]
-	for *at != uint16(i+1) {
-		at = &n.addrs[*at-1].chain
-	}
-	*at = n.addrs[i].chain
-}
-
 // host returns the host of a name that is known.
 func (n *names) host(r nameRef) *host {
 	text := n.at(r)
@@ -377,18 +276,6 @@ func (n *names) ofConn(id uint64) *host {
 	return nil
 }
 
-// ofAddr returns the name of an address at an event time, nil if it is not
-// known.
-func (n *names) ofAddr(a netip.Addr, t int64) *host {
-	if n == nil {
-		return nil
-	}
-	if x := n.find(a); x != nil && x.names(t) {
-		return n.host(x.name)
-	}
-	return nil
-}
-
 // Next implements detect.State.
 func (n *names) Next() detect.Timer { return detect.NoTimer }
 
@@ -412,7 +299,7 @@ func (n *names) Size() int {
 }
 
 // namesVersion is the format of a key's names.
-const namesVersion = 1
+const namesVersion = 2
 
 // Append implements detect.State.
 func (n *names) Append(dst []byte) []byte {
@@ -420,13 +307,13 @@ func (n *names) Append(dst []byte) []byte {
 	dst = operator.AppendInt(dst, n.last)
 	dst = operator.AppendUint(operator.AppendUint(dst, n.next), len(n.conns))
 	for _, c := range n.conns {
-		dst = operator.AppendString(operator.AppendUint(dst, c.id), n.at(c.name))
+		dst = operator.AppendString(operator.AppendUint(operator.AppendUint(dst, c.id), c.ports), n.at(c.name))
 	}
 	dst = operator.AppendUint(operator.AppendUint(dst, n.first), len(n.addrs))
 	for i := range n.addrs {
 		x := &n.addrs[i]
 		dst = operator.AppendString(append(dst, x.addr[:]...), n.at(x.name))
-		dst = operator.AppendInt(operator.AppendInt(dst, x.since), x.at)
+		dst = operator.AppendBool(operator.AppendInt(operator.AppendInt(dst, x.since), x.at), x.used)
 	}
 	return dst
 }
@@ -434,7 +321,9 @@ func (n *names) Append(dst []byte) []byte {
 // Load implements detect.State.
 func (n *names) Load(data []byte) error {
 	r := operator.NewReader(data)
-	if r.Uint() != namesVersion {
+	// Version 1 had no ports, and one name of an address.
+	version := r.Uint()
+	if version != namesVersion && version != 1 {
 		return operator.ErrState
 	}
 	places := map[string]nameRef{} // most names stand in both lists
@@ -454,7 +343,11 @@ func (n *names) Load(data []byte) error {
 	n.last = r.Int()
 	n.next = int(r.Uint())
 	for i := range r.Count() {
-		if c := (connName{r.Uint(), read()}); i < maxConnNames {
+		c := connName{id: r.Uint()}
+		if version > 1 {
+			c.ports = r.Uint()
+		}
+		if c.name = read(); i < maxConnNames {
 			n.conns = append(n.conns, c)
 		}
 	}
@@ -466,7 +359,8 @@ func (n *names) Load(data []byte) error {
 		}
 		x.name = read()
 		x.since, x.at = r.Int(), r.Int()
-		if r.Err() == nil && len(n.addrs) < maxAddrNames && n.find(netip.AddrFrom16(x.addr)) == nil {
+		x.used = version > 1 && r.Bool()
+		if r.Err() == nil && len(n.addrs) < maxAddrNames && n.called(&x.addr).len < maxCalled {
 			n.insert(x)
 		}
 	}

@@ -59,7 +59,7 @@ func (l *ledger) named(id uint64, h *host, own bool, env *detect.Env) {
 // rename moves what was filed under an address to its name, as far as the name
 // holds for it.
 func (l *ledger) rename(a netip.Addr, env *detect.Env) {
-	name := l.names.find(a)
+	name := l.names.oldest(a)
 	h := l.names.host(name.name)
 	for _, p := range l.sorted() {
 		if p.key.name != "" || p.key.addr != a {
