@@ -192,19 +192,23 @@ func (c *collector) Event(e *event.Event) {
 	if c.b == nil {
 		return
 	}
-	c.stats.event(e)
 	c.site.Place(e, &c.place)
+	at := len(c.b.buf)
+	buf, reason, err := decode.Written(c.b.buf, e, c.place.Key)
+	if err != nil {
+		c.b.buf = buf[:at]
+		c.Dead(reason, nil, e.Origin)
+		return
+	}
+	c.stats.event(e)
 	// A file is written in the order in which its records became available,
 	// or nearly: what stands later was not there earlier.
 	c.avail = max(c.avail, pipeline.Available(e))
 	r := pipeline.Encoded{Topic: pipeline.TopicOf(e.Kind.Plane()), Kind: e.Kind, Observer: c.observer(&e.Observer), Available: c.avail}
-	at := len(c.b.buf)
-	buf, err := e.Append(c.b.buf)
-	if err != nil {
-		c.Dead(decode.ReasonUnencodable, nil, e.Origin)
-		return
-	}
 	end := len(buf)
+	if len(c.place.Mirror)+end-at+len(mirrorRole) > decode.MaxRecord {
+		c.place.Mirror = c.place.Mirror[:0] // the copy is longer than the event
+	}
 	buf = append(append(buf, c.place.Key...), c.place.Mirror...)
 	key := end + len(c.place.Key)
 	// Slices of an older, smaller array stay valid: it is not written again.
@@ -214,6 +218,9 @@ func (c *collector) Event(e *event.Event) {
 		c.flush()
 	}
 }
+
+// mirrorRole is what the copy for the peer has in addition.
+const mirrorRole = `,"role":"mirror"`
 
 // observer is o with strings that outlive the decoder's buffer.
 func (c *collector) observer(o *event.Observer) event.Observer {

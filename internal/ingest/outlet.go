@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/ebbwatch/ebbwatch/internal/deadletter"
@@ -16,6 +15,9 @@ import (
 // futureAfter is how far ahead of its arrival an event may be before it is
 // flagged and moves no watermark (DESIGN §2 law 2).
 const futureAfter = 10 * time.Minute
+
+// What a decoder's event may take, the engine must take too.
+const _ = uint(stream.MaxOutputBytes - decode.MaxRecord)
 
 // Outlet turns what a decoder reads into what is written: an event under its
 // keys, a dead letter for a record that gives none. It is decode.Sink for files,
@@ -67,14 +69,10 @@ func (o *Outlet) Put(e *event.Event) bool {
 }
 
 func (o *Outlet) write(e *event.Event, key []byte) bool {
-	value, err := e.Append(o.value[:0])
-	if err != nil {
-		o.bury(decode.ReasonUnencodable, nil, e.Origin, err)
-		return false
-	}
+	value, reason, err := decode.Written(o.value[:0], e, key)
 	o.value = value
-	if n := len(key) + len(value); n > stream.MaxOutputBytes {
-		o.bury(decode.ReasonEventLong, value, e.Origin, fmt.Errorf("event of %d bytes, allowed are %d", n, stream.MaxOutputBytes))
+	if err != nil {
+		o.bury(reason, value, e.Origin, err)
 		return false
 	}
 	o.emit(operator.Output{Topic: o.kind.TopicOf(e.Kind), Kind: e.Kind.String(), V: event.Version, Key: key, Value: value})
