@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ebbwatch/ebbwatch/pkg/detect"
 	"github.com/ebbwatch/ebbwatch/pkg/event"
 	"github.com/ebbwatch/ebbwatch/pkg/pipeline"
 )
@@ -67,6 +69,9 @@ func TestRunMeasuresEveryPhase(t *testing.T) {
 	if l.Ratio <= 0 || l.Durable <= 0 || l.RatioCPU <= 0 {
 		t.Errorf("ratios %v %v %v", l.Ratio, l.RatioCPU, l.Durable)
 	}
+	if i := slices.IndexFunc(l.Memory, func(m Memory) bool { return m.Detector == detect.UsageKeys }); i < 1 || l.Memory[i].Keys != 300 {
+		t.Errorf("memory: %+v, want that of detectors and of 300 keys", l.Memory)
+	}
 	if r := l.Recovery; r == nil || r.Keys != 300 || r.Seconds <= 0 {
 		t.Errorf("recovery: %+v, want all 300 sources", r)
 	}
@@ -80,7 +85,7 @@ func TestRunMeasuresEveryPhase(t *testing.T) {
 	if err := report.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"embedded, in the measuring process", "300 sources, 100 of them active", "detection, exactly once", "recovery after kill -9"} {
+	for _, want := range []string{"embedded, in the measuring process", "300 sources, 100 of them active", "detection, exactly once", "upload-ratio", "recovery after kill -9"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, text.String())
 		}

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,7 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 	}
 	defer cl.Close()
 	var signals atomic.Int64
+	var sets []*detect.Set
 	return s.fanOut(ctx, cl, out, func(p int32) (func(*kgo.Record) error, error) {
 		op, err := pipeline.NewSet("default", detect.Bounds{Keys: s.MaxKeys})
 		if err == nil {
@@ -79,6 +81,9 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 		if err != nil {
 			return nil, err
 		}
+		if set, ok := op.(*detect.Set); ok {
+			sets = append(sets, set)
+		}
 		c := &producing{cl: cl, topic: s.topic("signals"), signals: &signals}
 		return func(r *kgo.Record) error {
 			c.rec = operator.Record{Topic: r.Topic, Partition: p, Offset: r.Offset, Time: r.Timestamp.UnixMicro(), Kind: kindOf(r), Key: r.Key, Value: r.Value}
@@ -86,7 +91,27 @@ func (s *spec) volatile(ctx context.Context, out *teller) error {
 			r.Recycle()
 			return err
 		}, nil
-	}, &signals)
+	}, &told{signals: &signals, memory: func() []Memory { return memoryOf(sets) }})
+}
+
+// told is what a phase tells beside records.
+type told struct {
+	signals *atomic.Int64
+	memory  func() []Memory // once all records are done
+}
+
+// memoryOf adds up what the parts of sets take.
+func memoryOf(sets []*detect.Set) (sum []Memory) {
+	for _, set := range sets {
+		for i, u := range set.Usage() {
+			if i == len(sum) {
+				sum = append(sum, Memory{Detector: u.Detector})
+			}
+			sum[i].Keys += u.Keys
+			sum[i].Bytes += u.Bytes
+		}
+	}
+	return slices.DeleteFunc(sum, func(m Memory) bool { return m.Bytes == 0 })
 }
 
 // kindOf is the record's kind without an allocation.
@@ -125,7 +150,7 @@ func (p *producing) Count(string, string, int64) {}
 
 // fanOut gives each partition a goroutine of its own, as the engine does, and
 // measures how many records they have done.
-func (s *spec) fanOut(ctx context.Context, cl *kgo.Client, out *teller, start func(partition int32) (func(*kgo.Record) error, error), signals *atomic.Int64) error {
+func (s *spec) fanOut(ctx context.Context, cl *kgo.Client, out *teller, start func(partition int32) (func(*kgo.Record) error, error), more *told) error {
 	var done atomic.Int64
 	var failed atomic.Pointer[error]
 	workers := map[int32]chan []*kgo.Record{}
@@ -156,14 +181,14 @@ func (s *spec) fanOut(ctx context.Context, cl *kgo.Client, out *teller, start fu
 			return *err
 		}
 		return nil
-	}, func(int) int64 { return done.Load() }, signals)
+	}, func(int) int64 { return done.Load() }, more)
 }
 
 // stalled is how long nothing may come before a phase gives up.
 const stalled = 30 * time.Second
 
 // meter polls until all records are done.
-func (s *spec) meter(ctx context.Context, cl *kgo.Client, out *teller, take func([]*kgo.Record) error, done func(int) int64, signals *atomic.Int64) error {
+func (s *spec) meter(ctx context.Context, cl *kgo.Client, out *teller, take func([]*kgo.Record) error, done func(int) int64, more *told) error {
 	m := &meter{begin: s.Begin, end: s.End}
 	m.watch(out)
 	left := s.End
@@ -191,13 +216,16 @@ func (s *spec) meter(ctx context.Context, cl *kgo.Client, out *teller, take func
 			time.Sleep(time.Millisecond)
 		}
 		var c counts
-		if signals != nil {
-			c.outputs = float64(signals.Load())
+		if more != nil {
+			c.outputs = float64(more.signals.Load())
 		}
 		if m.see(done(n), c) {
 			break
 		}
 	}
 	result := m.measure()
+	if more != nil {
+		result.Memory = more.memory()
+	}
 	return out.result(news{Result: &result})
 }

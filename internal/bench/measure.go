@@ -19,6 +19,16 @@ type Measure struct {
 	Snapshots     int64   `json:"snapshots,omitempty"`      // of partitions, complete while it was measured
 	SnapshotBytes int64   `json:"snapshot_bytes,omitempty"` // written for them
 	Signals       int64   `json:"signals,omitempty"`
+	// Memory is what each part of detection holds at the end, by its own
+	// reckoning: without what the garbage collector needs on top.
+	Memory []Memory `json:"memory,omitempty"`
+}
+
+// Memory is what a detector, or a part of detection, holds.
+type Memory struct {
+	Detector string `json:"detector"`
+	Keys     int    `json:"keys"`
+	Bytes    int64  `json:"bytes"`
 }
 
 // sample is a moment at which records were done.

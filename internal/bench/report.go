@@ -42,6 +42,8 @@ type LoadReport struct {
 	Durable    float64 `json:"durable"`
 	DurableCPU float64 `json:"durable_cpu"`
 
+	// Memory is what each part of detection held at the end of detect_volatile.
+	Memory   []Memory  `json:"memory,omitempty"`
 	Recovery *Recovery `json:"recovery,omitempty"`
 }
 
@@ -146,6 +148,13 @@ func (l *LoadReport) text(b *strings.Builder) {
 			continue
 		}
 		fmt.Fprintf(b, "  %-34s %12s %14.2f %10.0f\n", m.name, grouped(m.RecordsPerS), m.CPUPerMillion, m.RSSMiB)
+	}
+	if len(l.Memory) > 0 {
+		fmt.Fprintf(b, "\n  %-34s %12s %14s %10s\n", "what it holds", "keys", "bytes a key", "MiB")
+		for _, m := range l.Memory {
+			fmt.Fprintf(b, "  %-34s %12s %14s %10.1f\n", m.Detector, grouped(float64(m.Keys)), grouped(float64(m.Bytes)/float64(max(m.Keys, 1))), float64(m.Bytes)/(1<<20))
+		}
+		b.WriteByte('\n')
 	}
 	if l.Detect == nil || l.Recovery == nil {
 		return

@@ -212,6 +212,7 @@ func (r *run) load(ctx context.Context, sources int) (*LoadReport, error) {
 		return out, fmt.Errorf("%s: %w", phaseRecover, err)
 	}
 	out.Recovery = n.Recovery
+	out.Memory, out.Volatile.Memory = out.Volatile.Memory, nil
 	out.compare()
 	return out, nil
 }
