@@ -13,7 +13,7 @@ import (
 )
 
 // MaxDeployment is how long a window may last: a longer one excuses no more.
-const MaxDeployment = 30 * time.Minute
+const MaxDeployment = signal.MaxDeployment
 
 // Begin declares a deployment window from now on, of that length. Where one of
 // the same subject is open it is told of again, to end at that time from now,

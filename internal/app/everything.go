@@ -149,6 +149,9 @@ func runServices(ctx context.Context, room *Room, c *Everything, common Common, 
 		if !ok {
 			continue
 		}
+		if cfg.Webhook.Domain == ingest.Default().Webhook.Domain {
+			cfg.Webhook.Domain = c.Domain // windows belong to the alerts of this process
+		}
 		s, err := newIngest(named(name), name, &common, cfg)
 		if err := add(untilDone(s), err); err != nil {
 			return err

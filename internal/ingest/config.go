@@ -105,6 +105,7 @@ type Webhook struct {
 	Token   config.Secret `yaml:"token" help:"bearer token that callers must send; empty: none"`
 	Name    string        `yaml:"name" help:"sensor name of alerts that arrive by HTTP"`
 	Realm   string        `yaml:"realm" help:"address space of alerts that arrive by HTTP; empty: by the site file"`
+	Domain  string        `yaml:"domain" help:"correlation domain of deployment windows that are announced at /deployments"`
 	MaxBody int           `yaml:"max_body" help:"longest request body in bytes"`
 	Queue   int           `yaml:"queue" help:"most requests that wait for their commit; more are told to come back"`
 }
@@ -116,7 +117,7 @@ func Default() Config {
 		CommitBytes: 8 << 20, PollInterval: time.Second, RescanInterval: 10 * time.Second,
 		Settle: 2 * time.Second, FinishAfter: 5 * time.Minute, Forget: 48 * time.Hour,
 		MaxFiles: 100_000, MaxLine: input.DefaultMaxLine, MaxExpanded: l.Bytes, MaxRatio: l.Ratio,
-		Webhook: Webhook{Name: "webhook", MaxBody: 1 << 20, Queue: 256}, S3: defaultS3(),
+		Webhook: Webhook{Name: "webhook", Domain: "default", MaxBody: 1 << 20, Queue: 256}, S3: defaultS3(),
 		PubSub: defaultPubSub(), Capture: capture.Default(),
 	}
 }
@@ -214,6 +215,9 @@ func (c *Config) Validate() error {
 		}
 		if c.Webhook.Name == "" {
 			bad("webhook.name", "is empty")
+		}
+		if c.Webhook.Domain == "" {
+			bad("webhook.domain", "is empty")
 		}
 	}
 	return errors.Join(sorted(errs)...)

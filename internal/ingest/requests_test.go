@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ebbwatch/ebbwatch/internal/topic"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
 )
 
 // Alerts over HTTP are answered once they are committed.
@@ -80,6 +82,79 @@ func TestWebhook(t *testing.T) {
 	r.stop()
 	if marks := w.marks(topic.Host); len(marks) == 0 || !marks[len(marks)-1].Closing || marks[len(marks)-1].Sources[0].Promise {
 		t.Errorf("marks %+v", marks)
+	}
+}
+
+// Pipelines announce deployment windows: committed when it answers, under the
+// correlation domain; what is refused says why and leaves nothing behind.
+func TestDeploymentWindows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := quick()
+	cfg.Sources = nil
+	cfg.Webhook.Listen, cfg.Webhook.Token, cfg.Webhook.Domain = "127.0.0.1:0", "secret", "org"
+	r := w.start("ingest-falco", cfg, false)
+	<-r.svc.Ready()
+	post := func(body, token string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+r.svc.WebhookAddr()+"/deployments", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text)
+	}
+	now := time.Now().Truncate(time.Second)
+	window := func(length time.Duration) string {
+		return fmt.Sprintf(`{"namespace":"shop","from":%q,"until":%q,"by":"ci","why":"release 7"}`, now.Format(time.RFC3339), now.Add(length).Format(time.RFC3339))
+	}
+	for _, tc := range []struct {
+		body, token string
+		status      int
+		text        string
+	}{
+		{window(15 * time.Minute), "wrong", http.StatusUnauthorized, "token"},
+		{window(31 * time.Minute), "secret", http.StatusBadRequest, "until: not within 30m"},
+		{"{broken", "secret", http.StatusBadRequest, "not a deployment window"},
+		{strings.Repeat(" ", 9<<10), "secret", http.StatusRequestEntityTooLarge, "8192"},
+		{window(15 * time.Minute), "secret", http.StatusOK, "committed"},
+		{window(2 * time.Minute), "secret", http.StatusOK, "committed"}, // ended early
+	} {
+		if status, text := post(tc.body, tc.token); status != tc.status || !strings.Contains(text, tc.text) {
+			t.Errorf("%.80s: status %d %q, wanted %d %q", tc.body, status, text, tc.status, tc.text)
+		}
+	}
+	var got []signal.Deployment
+	for _, rec := range w.read(topic.Signals) {
+		if rec.control {
+			continue
+		}
+		var d signal.Deployment
+		if err := signal.DecodeDeployment(rec.value, &d); err != nil || rec.kind != signal.KindDeployment || rec.key != "org" {
+			t.Errorf("%v %s %s %s", err, rec.kind, rec.key, rec.value)
+		}
+		got = append(got, d)
+	}
+	want := signal.Deployment{Kind: signal.KindDeployment, V: signal.Version, Namespace: "shop", From: now.UnixMicro(), Until: now.Add(15 * time.Minute).UnixMicro(), By: "ci", Why: "release 7"}
+	ended := want
+	ended.Until = now.Add(2 * time.Minute).UnixMicro()
+	if d := cmp.Diff([]signal.Deployment{want, ended}, got); d != "" {
+		t.Error(d)
+	}
+	r.stop()
+	for _, rec := range w.read(topic.DeadLetter) {
+		if !rec.control {
+			t.Errorf("a dead letter: %s", rec.value)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func New(kind Kind, cfg Config, w World) (*Service, error) {
 	}
 	s.outside = &Outside{kind: kind, metrics: s.metrics, seen: map[streamKey]*observed{}}
 	if h := cfg.Webhook; h.Listen != "" && !cfg.Once {
-		s.server = webhook.New(webhook.Config{Listen: h.Listen, Token: h.Token, MaxBody: h.MaxBody, Queue: h.Queue}, s.Deliver, w.Registerer, w.Log)
+		s.server = webhook.New(webhook.Config{Listen: h.Listen, Token: h.Token, MaxBody: h.MaxBody, Queue: h.Queue, Windows: s.Announce}, s.Deliver, w.Registerer, w.Log)
 	}
 	return s, nil
 }

@@ -1,5 +1,6 @@
 // Package webhook receives Falco's alerts over HTTP: from Falco's http_output
-// or from falcosidekick's webhook output, one alert a request.
+// or from falcosidekick's webhook output, one alert a request. At WindowsPath it
+// takes the deployment windows of pipelines.
 //
 // # Invariants
 //
@@ -8,6 +9,8 @@
 //   - At most Config.Queue requests are in work, each with at most
 //     Config.MaxBody bytes. More are told to come back (429), before their body
 //     is read.
+//   - A window silences alerts: without a token in the configuration none is
+//     taken (403).
 //   - Any other answer leaves open whether the alert was taken: a repetition
 //     has the same Event.ID.
 package webhook
@@ -29,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ebbwatch/ebbwatch/internal/config"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
 )
 
 // Errors of a Deliver, to be tested with errors.Is.
@@ -39,7 +43,13 @@ var (
 	ErrStopping = errors.New("the service is stopping")
 	// ErrBad: the alert cannot be decoded. It is a dead letter.
 	ErrBad = errors.New("not a Falco alert")
+	// ErrWindow: the announcement of a deployment window is refused; the error
+	// that wraps it says why, and the caller is told.
+	ErrWindow = errors.New("not a deployment window")
 )
+
+// WindowsPath is where deployment windows are announced.
+const WindowsPath = "/deployments"
 
 // Deliver takes one alert and returns once it is committed.
 type Deliver func(ctx context.Context, body []byte) error
@@ -50,6 +60,8 @@ type Config struct {
 	Token   config.Secret // "" asks for none
 	MaxBody int           // bytes
 	Queue   int           // requests in work
+	// Windows takes the announcement of a deployment window; nil: none are.
+	Windows Deliver
 }
 
 // Server is the HTTP side. New is inert.
@@ -147,25 +159,34 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (status int, tex
 	if !s.allowed(r) {
 		return http.StatusUnauthorized, "a bearer token is needed"
 	}
+	deliver, most := s.deliver, s.cfg.MaxBody
+	if r.URL.Path == WindowsPath && s.cfg.Windows != nil {
+		if s.cfg.Token == "" {
+			return http.StatusForbidden, "deployment windows need webhook.token"
+		}
+		deliver, most = s.cfg.Windows, min(most, signal.MaxAnnouncement)
+	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
 		return http.StatusTooManyRequests, ErrBusy.Error()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(most)))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
-		return http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes", s.cfg.MaxBody)
+		return http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes", most)
 	case err != nil:
 		return http.StatusBadRequest, "the body could not be read"
 	}
-	switch err := s.deliver(r.Context(), body); {
+	switch err := deliver(r.Context(), body); {
 	case err == nil:
 		return http.StatusOK, "committed"
 	case errors.Is(err, ErrBad):
 		return http.StatusBadRequest, ErrBad.Error()
+	case errors.Is(err, ErrWindow):
+		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, ErrBusy):
 		return http.StatusTooManyRequests, ErrBusy.Error()
 	default:

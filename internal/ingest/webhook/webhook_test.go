@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -83,6 +84,44 @@ func TestAnswers(t *testing.T) {
 
 // More requests than the queue holds are told to come back, before their body
 // is read.
+// Windows silence alerts: without a token nobody announces them.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	refused := fmt.Errorf("%w: until: too late", webhook.ErrWindow)
+	windows := func(_ context.Context, body []byte) error {
+		if string(body) == "bad" {
+			return refused
+		}
+		return nil
+	}
+	alerts := func(context.Context, []byte) error { return webhook.ErrStopping }
+	for name, tc := range map[string]struct {
+		cfg              webhook.Config
+		path, auth, body string
+		want             int
+		text             string
+	}{
+		"taken":             {webhook.Config{Token: "s", Windows: windows}, "/deployments", "Bearer s", "x", 200, "committed"},
+		"refused":           {webhook.Config{Token: "s", Windows: windows}, "/deployments", "Bearer s", "bad", 400, "until: too late"},
+		"no token is set":   {webhook.Config{Windows: windows}, "/deployments", "", "x", 403, "webhook.token"},
+		"no token is sent":  {webhook.Config{Token: "s", Windows: windows}, "/deployments", "", "x", 401, "token"},
+		"too long":          {webhook.Config{Token: "s", Windows: windows, MaxBody: 1 << 20}, "/deployments", "Bearer s", strings.Repeat("x", 8193), 413, "8192"},
+		"an alert's path":   {webhook.Config{Token: "s", Windows: windows}, "/", "Bearer s", "x", 503, ""},
+		"nobody takes them": {webhook.Config{Token: "s"}, "/deployments", "Bearer s", "x", 503, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req := httptest.NewRequest(http.MethodPost, tc.path, strings.NewReader(tc.body))
+			req.Header.Set("Authorization", tc.auth)
+			rec := httptest.NewRecorder()
+			server(tc.cfg, alerts).ServeHTTP(rec, req)
+			if rec.Code != tc.want || !strings.Contains(rec.Body.String(), tc.text) {
+				t.Errorf("status %d %q, wanted %d %q", rec.Code, rec.Body.String(), tc.want, tc.text)
+			}
+		})
+	}
+}
+
 func TestBoundedQueue(t *testing.T) {
 	t.Parallel()
 	hold, entered := make(chan struct{}), make(chan struct{}, 2)
