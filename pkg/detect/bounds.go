@@ -38,11 +38,11 @@ const (
 )
 
 // weighing reports whether a key is to be weighed after this many records of
-// an hour: after the first, and each time that there are four times as many.
+// an hour: after the first, and each time that there are eight times as many.
 // What a flood can add to a key meanwhile, each of its states bounds.
 func weighing(records uint32) bool {
-	for records >= 4 && records%4 == 0 {
-		records /= 4
+	for records >= 8 && records%8 == 0 {
+		records /= 8
 	}
 	return records == 1
 }

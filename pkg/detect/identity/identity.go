@@ -2,6 +2,7 @@ package identity
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -84,6 +85,13 @@ type state struct {
 	// full says until when there is no room, so that a flood is not answered
 	// by a search each time. It follows from the bindings.
 	full int64
+	// told is the last flow record whose bindings were all known, until when
+	// one like it says nothing new. It follows from the bindings as well.
+	told struct {
+		own   netip.Addr
+		from  uint64 // hash of interface and instance
+		until int64
+	}
 }
 
 // known is a binding with its hash.
@@ -169,16 +177,23 @@ func (s *state) flow(e *event.Event, env *detect.Env) {
 	if strings.HasPrefix(e.Flow.Interface, "tgw-") || e.Observer.Type == "tgwflow" {
 		return
 	}
-	if own := owner(e, env.Site); machine(own, env, e.Time) {
+	own := owner(e, env.Site)
+	from := xxhash.Sum64String(e.Flow.Interface) ^ xxhash.Sum64String(e.Flow.InstanceID)*31
+	if e.Time < s.told.until && own == s.told.own && from == s.told.from {
+		return
+	}
+	until := int64(0) // another site file may make a machine of what is none
+	if machine(own, env, e.Time) {
 		var buf [96]byte
 		a := address(buf[:0], e, own)
 		if e.Flow.Interface != "" {
-			tell(s, e, env, signal.IDAddress, a, signal.IDInterface, e.Flow.Interface)
+			until = tell(s, e, env, signal.IDAddress, a, signal.IDInterface, e.Flow.Interface)
 		} else {
-			tell(s, e, env, signal.IDAddress, a, signal.IDInstance, e.Flow.InstanceID)
+			until = tell(s, e, env, signal.IDAddress, a, signal.IDInstance, e.Flow.InstanceID)
 		}
 	}
-	tell(s, e, env, signal.IDInterface, e.Flow.Interface, signal.IDInstance, e.Flow.InstanceID)
+	s.told.until = min(until, tell(s, e, env, signal.IDInterface, e.Flow.Interface, signal.IDInstance, e.Flow.InstanceID))
+	s.told.own, s.told.from = own, from
 }
 
 // owner is the address of the interface: of its side, and not the packet's
@@ -275,18 +290,20 @@ func address(dst []byte, e *event.Event, a netip.Addr) []byte {
 type text interface{ ~string | ~[]byte }
 
 // tell sends the fact that an identifier belongs to a wider one, where it is
-// new, has changed or is due for a refresh.
-func tell[A, B text](s *state, e *event.Event, env *detect.Env, at signal.IDType, a A, bt signal.IDType, b B) {
+// new, has changed or is due for a refresh. Until the time that it returns, the
+// same would say nothing unless something else was told meanwhile.
+func tell[A, B text](s *state, e *event.Event, env *detect.Env, at signal.IDType, a A, bt signal.IDType, b B) (until int64) {
 	if len(a) == 0 || len(b) == 0 {
-		return
+		return math.MaxInt64
 	}
+	s.told.until = 0
 	id := hash(at, a, bt)
 	x := s.find(id)
 	switch {
 	case x == nil:
 		if x = s.admit(id, e.Time); x == nil {
 			env.Count("facts_dropped", string(bt), 1)
-			return
+			return 0
 		}
 		*x = binding{
 			narrow:  signal.Identifier{Type: at, Value: strings.Clone(string(a))},
@@ -295,15 +312,16 @@ func tell[A, B text](s *state, e *event.Event, env *detect.Env, at signal.IDType
 		}
 	case x.wide.Value == string(b):
 		if e.Time < x.sent+refresh {
-			return
+			return x.sent + refresh
 		}
 	case e.Time < x.changed+turns:
-		return
+		return 0
 	default:
 		x.wide.Value, x.changed = strings.Clone(string(b)), e.Time
 	}
 	x.sent = e.Time
 	env.Fact(&signal.Fact{A: x.narrow, B: x.wide, From: e.Time, Source: strings.Clone(e.Observer.Type)})
+	return x.sent + refresh
 }
 
 func hash[A text](at signal.IDType, a A, bt signal.IDType) uint64 {

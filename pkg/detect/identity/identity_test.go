@@ -11,6 +11,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/operator"
 	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // facts collects the facts that a set emits.
@@ -40,6 +41,12 @@ const base = int64(1_795_430_000_000_000)
 // passes the state through a snapshot after every event.
 func run(t *testing.T, events ...*event.Event) []string {
 	t.Helper()
+	return apply(t, true, events)
+}
+
+// apply is run, through snapshots or without.
+func apply(t *testing.T, reload bool, events []*event.Event) []string {
+	t.Helper()
 	newSet := func() *detect.Set {
 		s, err := detect.NewSet(detect.Config{}, []detect.Detector{identity.New()})
 		if err != nil {
@@ -59,6 +66,9 @@ func run(t *testing.T, events ...*event.Event) []string {
 		}
 		for j := range data {
 			data[j] = 'x'
+		}
+		if !reload {
+			continue
 		}
 		next := newSet()
 		for b := range set.Buckets() {
@@ -181,6 +191,33 @@ func TestFacts(t *testing.T) {
 
 // TestFlood holds that forged names cost bounded memory and facts, and that
 // what is known keeps its place.
+// TestWhatWasToldLast: that a record which says nothing new is passed over at
+// once changes nothing: a set that lost its memory of the last one says the same.
+func TestWhatWasToldLast(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		list := func() []*event.Event {
+			var out []*event.Event
+			for i := range 40 {
+				draw := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(rt, fmt.Sprint(what, i)) }
+				if draw("kind", 8) == 0 {
+					out = append(out, at(host("h", "", "", "10.0.0.1"), int64(4*i)))
+					continue
+				}
+				e := at(flow(fmt.Sprintf("10.0.0.%d", 1+draw("own", 2)), "203.0.113.9", "egress", 0), int64(4*i))
+				e.Flow.Interface = []string{"", "eni-1", "eni-2"}[draw("interface", 3)]
+				e.Flow.InstanceID = []string{"", "i-1", "i-2"}[draw("instance", 3)]
+				out = append(out, e)
+			}
+			return out
+		}()
+		kept, lost := apply(t, false, list), apply(t, true, list)
+		if d := cmp.Diff(lost, kept); d != "" {
+			rt.Fatalf("(-lost +kept)\n%s", d)
+		}
+	})
+}
+
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	set, err := detect.NewSet(detect.Config{}, []detect.Detector{identity.New()})

@@ -211,6 +211,34 @@ func (m *meter) Load(data []byte) error {
 	return r.Err()
 }
 
+// Weight implements detect.Weighed: measured as that of a ledger.
+func (m *meter) Weight() int {
+	const perKind, perSeries, perGauge, perPane, perRoute, perCell, perMinute, perSpoken, perOpened = 14, 420, 8, 20, 86, 24, 12, 42, 26
+	n := 46 + perKind*len(m.kinds) + perGauge*len(m.gauges) + perRoute*m.routes.len() + perOpened*len(m.opened) + 18*len(m.hellos) + 8*len(m.marks) +
+		perSpoken*len(m.spoken) + proofWeight(m.proof)
+	for _, k := range m.kinds {
+		for _, s := range [...]*baseline.Series{k.own, k.permitted} {
+			if s != nil {
+				n += perSeries
+			}
+		}
+	}
+	for _, g := range m.gauges {
+		n += len(g.observer) + len(g.iface) + len(g.instance) + perPane*len(g.panes)
+	}
+	for _, r := range m.routes.all {
+		n += len(r.key.name) + len(r.tenant) + perCell*len(r.cells) + perMinute*len(r.minutes) + perSpoken*len(r.spoken) + proofWeight(r.proof)
+	}
+	return n
+}
+
+func proofWeight(list []proof) (n int) {
+	for i := range list {
+		n += 96 + len(list[i].ev.Record)
+	}
+	return n
+}
+
 // Size implements detect.Sized.
 func (m *meter) Size() int {
 	n := int(unsafe.Sizeof(*m))

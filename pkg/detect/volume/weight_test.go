@@ -11,30 +11,30 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
-// weighing holds each ledger's weight against what it writes.
+// weighing holds the weight of each state against what it writes.
 type weighing struct {
-	rules
-	check func(l *ledger)
+	detect.Detector
+	check func(s detect.State)
 }
 
 func (d weighing) Base() detect.Detector { return newNameKeeper() }
 
-func (d weighing) New() detect.State { return weighingState{newLedger(d.rules), d.check} }
+func (d weighing) New() detect.State { return weighingState{d.Detector.New(), d.check} }
 
 type weighingState struct {
-	*ledger
-	check func(l *ledger)
+	detect.State
+	check func(s detect.State)
 }
 
 func (s weighingState) Apply(e *event.Event, env *detect.Env) {
-	s.ledger.Apply(e, env)
-	s.check(s.ledger)
+	s.State.Apply(e, env)
+	s.check(s.State)
 }
 
-// TestLedgerWeight: what a ledger weighs is about what it writes, for few and
+// TestWeight: what ledgers and meters weigh is about what they write, for few and
 // many destinations, of flow records and of connections with and without a
 // finding.
-func TestLedgerWeight(t *testing.T) {
+func TestWeight(t *testing.T) {
 	t.Parallel()
 	const second, start = int64(1_000_000), int64(1_795_430_400_000_000)
 	for name, tc := range map[string]struct {
@@ -66,21 +66,25 @@ func TestLedgerWeight(t *testing.T) {
 				}
 				events = append(events, e)
 			}
-			n, last := 0, 0.0
-			check := func(l *ledger) {
+			n, last := 0, map[string]float64{}
+			check := func(s detect.State) {
 				n++
-				written := len(l.Append(nil))
-				last = float64(l.Weight()) / float64(written)
-				if last < 0.6 || last > 1.7 {
-					t.Fatalf("after %d events it weighs %d and writes %d", n, l.Weight(), written)
+				weight, written := s.(detect.Weighed).Weight(), len(s.Append(nil))
+				x := float64(weight) / float64(written)
+				if x < 0.6 || x > 1.7 {
+					t.Fatalf("after %d calls a %T weighs %d and writes %d", n, s, weight, written)
 				}
+				last[fmt.Sprintf("%T", s)] = x
 			}
-			player := detecttest.NewPlayer(t, nil, weighing{NewExternalTransfer().(rules), check}, weighing{NewUploadRatio().(rules), check})
+			list := NewMetered()
+			list[0] = weighing{list[0], check}
+			list = append(list, weighing{NewExternalTransfer(), check}, weighing{NewUploadRatio(), check})
+			player := detecttest.NewPlayer(t, nil, list...)
 			player.Feed(detecttest.Events(t, site.Default(), "sensor-1", events))
-			if n < len(events) {
-				t.Errorf("%d of %d events were applied", n, len(events))
+			if n < 3*len(events) {
+				t.Errorf("%d calls for %d events of three detectors", n, len(events))
 			}
-			t.Logf("%.2f at the end", last)
+			t.Logf("at the end %v", last)
 		})
 	}
 }
