@@ -16,6 +16,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/topic"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -252,6 +253,42 @@ func TestTrimKeepsTheYoungAndTheLastBatch(t *testing.T) {
 	}
 	if n, err := b.trim(t.Context(), adm, now); n != 0 || err != nil {
 		t.Errorf("second trim: %d partitions, %v", n, err)
+	}
+}
+
+// afterLists calls a function whenever an answer about offsets has come.
+type afterLists func()
+
+func (f afterLists) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, _ kgo.BrokerE2E) {
+	if key == int16(kmsg.ListOffsets) {
+		f()
+	}
+}
+
+// TestTrimLosesNothingThatComesMeanwhile: records come between any two questions
+// that trimming asks.
+func TestTrimLosesNothingThatComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t, Config{})
+	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	now := time.Now()
+	for range 5 {
+		produce(t, cl, &kgo.Record{Topic: topic.Network, Timestamp: now.Add(-8 * 24 * time.Hour), Value: []byte("old")})
+	}
+	came := 0
+	asking := client(t, b, kgo.WithHooks(afterLists(func() {
+		came++
+		produce(t, cl, &kgo.Record{Topic: topic.Network, Timestamp: now, Value: []byte("young")})
+	})))
+	if _, err := b.trim(t.Context(), kadm.NewClient(asking), now); err != nil {
+		t.Fatal(err)
+	}
+	starts, err := kadm.NewClient(cl).ListStartOffsets(t.Context(), topic.Network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := starts.Lookup(topic.Network, 0); came < 4 || got.Offset == 0 || got.Offset > 5 {
+		t.Errorf("%d records came, and the log starts at %d: want a part of the five old ones gone and none of the young", came, got.Offset)
 	}
 }
 
