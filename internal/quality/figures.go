@@ -70,6 +70,14 @@ func (f *Figures) Accept() error {
 			errs = append(errs, fmt.Errorf("%s: false alarm: %s", l.key(), describeFalse(l.False)))
 		}
 	}
+	for i := range f.Hours {
+		r := &f.Hours[i]
+		for j := range r.False {
+			if x := &r.False[j]; whyHours[x.cause()] == "" {
+				errs = append(errs, fmt.Errorf("%s: false alarm that is not explained: %s about %s (%s)", r.key(), x.cause(), x.Subject, x.Points))
+			}
+		}
+	}
 	captures := map[string]bool{}
 	for i := range f.NoSite {
 		l := &f.NoSite[i]

@@ -1,6 +1,7 @@
 package quality
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
 // Benign hours are machines of an office and of a data centre that do what the
@@ -92,17 +95,25 @@ func (c *Corpus) hourRun(seed uint64, name string, pool []*Capture) (HourRun, er
 					if err != nil {
 						return r, err
 					}
-					in = append(in, Input{Recording: rec, Edit: e})
+					in = append(in, Input{Recording: rec, Edit: e, Played: fmt.Sprintf("%s %d/%s", x.Name, host, e.Suffix)})
 				}
 			}
 		}
 	}
-	o, err := Run(siteFile, netip.Addr{}, in...)
+	st, err := site.Parse(siteFile)
+	if err != nil {
+		return r, err
+	}
+	p, err := prepare(st, netip.Addr{}, in)
+	if err != nil {
+		return r, err
+	}
+	o, err := p.play(siteFile, "")
 	if err != nil {
 		return r, err
 	}
 	r.Records, r.False = o.Records, o.False()
-	return r, nil
+	return r, p.account(r.False)
 }
 
 // packets reports whether the capture has its packets.
@@ -174,10 +185,10 @@ func CompareHours(committed, now []HourRun) (out []Change) {
 	return out
 }
 
-// whyHours says what the false alarms of benign hours rest on.
+// whyHours says what the false alarms of benign hours rest on, by cause.
 var whyHours = map[string]string{
-	"upload-ratio": "Not looked at one by one. What is known: those about 198.51.*.* have the address that the lab's uploads share (3 MB to a service, 11 MB of backup that the site file sanctions by name), as flow logs tell it, which know no names; " +
-		"that the sanction is missed for this is likely and not shown. Why the others come is open.",
+	"upload-ratio: b_https_up_3m": "The machine has drawn the lab's upload of 3 MB three times in an hour. To one service of which the site file says nothing 9.4 MB go, 59 times of what comes back: from 8 MB at 10:1 that is an upload by the rule, " +
+		"which cannot know that the service is one that people use. It is no error of name or count. `sanctioned_destinations` says that the service is the site's.",
 }
 
 // hours writes the section of the page.
@@ -186,8 +197,6 @@ func (f *Figures) hours(p *page) {
 	p.f("ids and days are rewritten by the run's mutation, and the lab's site file with them. The sensor is Zeek (or for a third of the lab's recordings packets), and flow logs tell the same again, ten minutes late.\n")
 	p.f("*lab* draws from the 18 benign recordings of the lab; *lab and samples* also from other people's (%s of the public samples). It is the variety of these recordings, not that of a year of your network.\n\n", strings.Join(sampleFolders, ", "))
 	p.f("| draws from | runs | host-hours | events | false alarms | per 1 000 host-hours (95 %%) |\n|---|---|---|---|---|---|\n")
-	kinds := map[string]int{}
-	var order []string
 	for _, pool := range []string{poolLab, poolSamples} {
 		var runs, hours, records, wrong int
 		for i := range f.Hours {
@@ -196,13 +205,6 @@ func (f *Figures) hours(p *page) {
 				continue
 			}
 			runs, hours, records, wrong = runs+1, hours+r.Hours, records+r.Records, wrong+len(r.False)
-			for _, x := range r.False {
-				k := fmt.Sprintf("%s (%s), %s", x.Detector, x.Points, pool)
-				if kinds[k] == 0 {
-					order = append(order, k)
-				}
-				kinds[k]++
-			}
 		}
 		if runs == 0 {
 			continue
@@ -211,15 +213,55 @@ func (f *Figures) hours(p *page) {
 		p.f("| %s | %d | %d | %d | %d | %.3g (%.3g–%.3g) |\n", pool, runs, hours, records, wrong, float64(wrong)*1000/float64(hours), low, top)
 	}
 	p.f("\n")
+	f.hoursFalse(p)
+}
+
+// hoursFalse lists the false alarms of benign hours one by one.
+func (f *Figures) hoursFalse(p *page) {
+	causes := map[string]bool{}
+	var order []string
+	for i := range f.Hours {
+		r := &f.Hours[i]
+		for j := range r.False {
+			x := &r.False[j]
+			if x.Account == nil {
+				continue
+			}
+			if len(order) == 0 {
+				p.f("Each of them, as its alert tells it, and what was played between the two in its hour. Sent and received are bytes, of flow records on the IP layer.\n\n")
+				p.f("| run | alert | points | from | to | known as | seen by | sent | received | ratio | PCR | records | played |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+			}
+			a, name := x.Account, x.Account.Name
+			if name == "" {
+				name = "no name"
+			}
+			p.f("| %s %d | %s | %s | %s | %s | %s | %s | %d | %d | %g | %g | %d | %s |\n", r.Pool, r.Seed, x.Detector, x.Points, x.Entity, a.To, name, a.Observer, a.Sent, a.Received, a.Ratio, a.PCR, a.Records, a)
+			if c := x.cause(); !causes[c] {
+				causes[c] = true
+				order = append(order, c)
+			}
+		}
+	}
 	slices.Sort(order)
-	for _, k := range order {
-		detector, _, _ := strings.Cut(k, " ")
-		p.f("* %d × %s. %s\n", kinds[k], k, whyHours[detector])
+	if len(order) > 0 {
+		p.f("\n")
+	}
+	for _, c := range order {
+		p.f("* %s. %s\n", c, cmp.Or(whyHours[c], "Not explained."))
 	}
 	if len(order) > 0 {
 		p.f("\n")
 	}
+	p.f("%s", whatHoursShowed)
 }
+
+// whatHoursShowed is what looking at each alarm of the first measurement found.
+const whatHoursShowed = `The first measurement raised 25 alarms in these hours, 13 and 12. 21 were an error of ours: the backup of 11 MB, sanctioned by its name and quiet as Zeek and packets tell it, alerted as flow logs tell it again ten minutes later.
+All TLS services of the lab stand at one address (198.51.100.80), an artefact of the lab that shared addresses of clouds have as well. Most of the 21 came since the host had called the address otherwise before the flow log came, and only the last
+name of an address was known; two seconds later or in the same five minutes the backup was even booked under the other name; and in four the name was forgotten, since the host had looked up more than 512 addresses meanwhile. Flow records
+now take the name of their connection by addresses and ports, else that by which the address went when they began ([external-transfer](detections/external-transfer.md)). The corpus was left as it is, shared address and all.
+
+`
 
 // KeepHours takes over the committed runs of benign hours that were not
 // measured now: a check measures some, and the public samples may be absent.

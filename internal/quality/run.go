@@ -19,6 +19,9 @@ import (
 type Input struct {
 	Recording Recording
 	Edit      Edit
+	// Played says what it is, for the account of a false alarm: the name of the
+	// recording, a blank, and what tells two plays of it from one another.
+	Played string
 	// Attack says that this is what must be found.
 	Attack bool
 }
@@ -42,8 +45,11 @@ type Finding struct {
 	// Attack says that it is about the attack, Spent what that had cost.
 	Attack bool  `json:"attack,omitempty"`
 	Spent  Spent `json:"spent,omitzero"`
+	// Account is what a false alarm of the benign hours rests on.
+	Account *Account `json:"account,omitempty"`
 
-	at int64
+	at  int64
+	sig signal.Signal // that made the alert
 }
 
 // Outcome is what a run has shown.
@@ -79,6 +85,7 @@ type fed struct {
 	pipeline.Encoded
 
 	attack bool
+	played string
 }
 
 // attack knows what the attack is about and counts what it has spent.
@@ -254,7 +261,7 @@ func (p *prepared) play(siteFile []byte, detector string) (*Outcome, error) {
 			signals[s.ID] = f
 		}
 		if !alerted[s.ID] {
-			f.Points = pointsOf(&s)
+			f.Points, f.sig = pointsOf(&s), s
 		}
 		if s.Alert {
 			raise(s.ID)
@@ -345,7 +352,7 @@ func prepare(st *site.Site, client netip.Addr, inputs []Input) (*prepared, error
 				return nil, err
 			}
 			avail = max(avail, pipeline.Available(&e))
-			f := fed{attack: in.Attack, Encoded: pipeline.Encoded{
+			f := fed{attack: in.Attack, played: in.Played, Encoded: pipeline.Encoded{
 				Topic: pipeline.TopicOf(e.Kind.Plane()), Kind: e.Kind, Available: avail, Key: slices.Clone(place.Key), Value: value,
 				Observer: event.Observer{Type: strings.Clone(e.Observer.Type), Name: strings.Clone(e.Observer.Name), Realm: site.DefaultRealm},
 			}}
