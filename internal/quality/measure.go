@@ -185,9 +185,19 @@ func (c *Corpus) line(x *Capture, s Source, p *profile, base map[string]Rules, o
 	}
 	if f := o.Found(x.expected()...); f != nil {
 		l.Detector, l.Points, l.Spent = f.Detector, f.Points, f.Spent
-		l.Payload = math.Round(x.Payload * x.progress(&f.Spent, &o.Total))
+		l.Payload = x.gone(&f.Spent, &o.Total)
 	}
 	return l, nil
+}
+
+// gone is how much of an attack's payload had gone at the most, in bytes. Each
+// ICMP message has a header of the tool's or of what it carries, which is all of
+// the smallest: the rest is counted. Else it is in proportion to progress.
+func (x *Capture) gone(at, total *Spent) float64 {
+	if x.family() == "icmp" {
+		return min(x.Payload, float64(at.Bytes-at.Messages*total.Least))
+	}
+	return math.Round(x.Payload * x.progress(at, total))
 }
 
 // progress is how much of an attack's payload had gone: in proportion to what

@@ -137,7 +137,7 @@ func count(n uint64) string {
 }
 
 func (f *Figures) lost(p *page) {
-	p.f("## What is lost before the alert\n\nMedian, 90 %% and maximum over a tool's captures, alone, from the source that sees most (Zeek logs; packets for ICMP and uploads). Payload is in proportion to what carries it: a handshake carries none, so less was lost.\n\n")
+	p.f("## What is lost before the alert\n\nMedian, 90 %% and maximum over a tool's captures, alone, from the source that sees most (Zeek logs; packets for ICMP and uploads). Payload is in proportion to what carries it: a handshake carries none, so less was lost. Of ICMP it is what the messages held, the alert's own included, less the smallest contents for each: the header that tool or tunnel puts into every one (28 B of ptunnel, 52 B of IP and TCP in icmptx).\n\n")
 	p.f("| tools | captures | name data B: median | 90 %% | max | payload B: median | 90 %% | max | seconds: median | max |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	groups := map[string][]*Line{}
 	var order []string

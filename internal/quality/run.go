@@ -28,10 +28,14 @@ type Input struct {
 
 // Spent is what an attack has cost until some moment.
 type Spent struct {
-	Queries   int     `json:"queries,omitempty"` // DNS questions
-	Packets   uint64  `json:"packets,omitempty"` // of connections, or ICMP messages
-	Bytes     uint64  `json:"bytes,omitempty"`   // sent by the client: payload of connections, contents of ICMP
-	Received  uint64  `json:"received,omitempty"`
+	Queries  int    `json:"queries,omitempty"` // DNS questions
+	Packets  uint64 `json:"packets,omitempty"` // of connections, or ICMP messages
+	Bytes    uint64 `json:"bytes,omitempty"`   // sent by the client: payload of connections, contents of ICMP
+	Received uint64 `json:"received,omitempty"`
+	// Messages are the ICMP messages with contents that the client sent, Least
+	// the smallest contents among them: what the tool itself puts into each.
+	Messages  uint64  `json:"messages,omitempty"`
+	Least     uint64  `json:"least,omitempty"`
 	NameBytes uint64  `json:"name_bytes,omitempty"` // labels below the registered domain, each distinct one once
 	Seconds   float64 `json:"seconds"`
 }
@@ -133,7 +137,12 @@ func (a *attack) count(e *event.Event) {
 		s.Packets++
 		a.icmp = true
 		if e.Network.Direction != event.Inbound {
-			s.Bytes += e.ICMP.Bytes.Or(0)
+			if n := e.ICMP.Bytes.Or(0); n > 0 {
+				s.Bytes += n
+				if s.Messages++; s.Least == 0 || n < s.Least {
+					s.Least = n
+				}
+			}
 		} else {
 			s.Received += e.ICMP.Bytes.Or(0)
 		}
