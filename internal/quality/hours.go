@@ -257,9 +257,10 @@ func (f *Figures) hoursFalse(p *page) {
 
 // whatHoursShowed is what looking at each alarm of the first measurement found.
 const whatHoursShowed = `The first measurement raised 25 alarms in these hours, 13 and 12. 21 were an error of ours: the backup of 11 MB, sanctioned by its name and quiet as Zeek and packets tell it, alerted as flow logs tell it again ten minutes later.
-All TLS services of the lab stand at one address (198.51.100.80), an artefact of the lab that shared addresses of clouds have as well. Most of the 21 came since the host had called the address otherwise before the flow log came, and only the last
-name of an address was known; two seconds later or in the same five minutes the backup was even booked under the other name; and in four the name was forgotten, since the host had looked up more than 512 addresses meanwhile. Flow records
-now take the name of their connection by addresses and ports, else that by which the address went when they began ([external-transfer](detections/external-transfer.md)). The corpus was left as it is, shared address and all.
+All TLS services of the lab stand at one address (198.51.100.80): an artefact of the lab, but addresses of clouds are shared as well. In 12 of the 21 the host had called the address otherwise before the flow log came, and only the last name of an
+address was known; in 4 it had done so within five minutes of the backup, which was booked under that other name; in 5 the name was forgotten, since the host had looked up too many addresses meanwhile (at most 512 are kept). Flow records now take
+the name of their connection by addresses and ports, else that by which the address went when they began ([external-transfer](detections/external-transfer.md)). The corpus was left as it is, shared address and all. Nothing was counted twice: each
+observer's copy is judged by itself.
 
 `
 
