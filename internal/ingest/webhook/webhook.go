@@ -145,8 +145,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text+"\n") // who went away needs no answer
+	_, _ = io.WriteString(w, text+"\n") //nolint:gosec // words of ours, never the caller's; who went away needs no answer
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) (status int, text string) {
