@@ -225,12 +225,14 @@ func (r *route) cell(at int32, view uint8) *routeCell {
 	return &r.cells[i]
 }
 
-// bucket is where what came at a time is kept when the newest is as given.
+// bucket is where what came at a time is kept when the newest is as given. Until
+// the last hour of a day is over, windows that end in its first are looked at
+// again, which begin a day before: what they say must not change meanwhile.
 func bucket(at, newest int32) int32 {
 	switch age := newest - at; {
 	case age <= 2*hourTens:
 		return at
-	case age <= dayTens+hourTens:
+	case age <= 2*(dayTens+hourTens):
 		return at - at%hourTens
 	default:
 		return at - at%(6*hourTens)

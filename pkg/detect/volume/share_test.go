@@ -60,6 +60,14 @@ func TestShares(t *testing.T) {
 		"downloads":             {[]event.Event{conn("a", at, 5e6, 90e6)}, "", nil},
 		"a call, both ways":     {[]event.Event{conn("a", at, 20e6, 18e6)}, "", nil},
 		"a service of the site": {[]event.Event{conn("a", at, 20e6, 1e5, to("198.51.100.7"))}, "", nil},
+		"looked at again when the day is over": {
+			[]event.Event{
+				conn("a", 10*day+75*minute, 979_994, 9e3), conn("b", 11*day+5*minute, 20_006, 2e3), conn("c", 11*day+65*minute, 20e3, 2e3),
+				conn("d", 11*day+185*minute, 20e3, 2e3),
+			},
+			"",
+			[]string{"10.0.0.5 203.0.113.9 1000000 points 2"},
+		},
 		"by name": {
 			[]event.Event{hello("a", at-second, "up.evil.example"), conn("a", at, 3e6, 1e5)},
 			"",
