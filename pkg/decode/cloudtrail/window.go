@@ -1,6 +1,7 @@
 package cloudtrail
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,13 @@ func (w *window) fill() bool {
 	return false
 }
 
+// marked reports whether a byte order mark stands next.
+func (w *window) marked() bool {
+	for w.end-w.pos < len(byteOrderMark) && w.fill() {
+	}
+	return bytes.HasPrefix(w.buf[w.pos:w.end], byteOrderMark)
+}
+
 // failure is the error of the input, nil when it ended as it should.
 func (w *window) failure() error {
 	if w.err == nil || errors.Is(w.err, io.EOF) {
@@ -64,13 +72,20 @@ func (w *window) failure() error {
 	return fmt.Errorf("read at byte %d: %w", w.base+uint64(w.end), w.err)
 }
 
-// peek skips white space and returns the next byte without consuming it.
+// byteOrderMark stands before a text, or, where files were put together, before
+// one of them.
+var byteOrderMark = []byte("\xEF\xBB\xBF")
+
+// peek skips white space and byte order marks, and returns the next byte without
+// consuming it.
 func (w *window) peek() (c byte, ok bool) {
 	for {
 		for w.pos < w.end {
-			switch c := w.buf[w.pos]; c {
-			case ' ', '\n', '\r', '\t', 0xEF, 0xBB, 0xBF: // and a byte order mark
+			switch c := w.buf[w.pos]; {
+			case c == ' ' || c == '\n' || c == '\r' || c == '\t':
 				w.pos++
+			case c == byteOrderMark[0] && w.marked():
+				w.pos += len(byteOrderMark)
 			default:
 				return c, true
 			}
