@@ -56,7 +56,7 @@ func (e *Event) appendFields(dst []byte) []byte {
 		dst = appendProcess(dst, e)
 	case KindDevice:
 		dst = appendCommon(dst, e)
-		dst = appendProcess(dst, e)
+		dst = appendDevice(dst, e)
 	case KindObject:
 		dst = appendCommon(dst, e)
 		dst = appendObject(dst, e)
@@ -123,7 +123,7 @@ func (e *Event) scanFields(d []byte) []byte {
 		d = scanProcess(d, e)
 	case KindDevice:
 		d = scanCommon(d, e)
-		d = scanProcess(d, e)
+		d = scanDevice(d, e)
 	case KindObject:
 		d = scanCommon(d, e)
 		d = scanObject(d, e)
@@ -1175,6 +1175,260 @@ func scanProcess(d []byte, e *Event) []byte {
 	if len(d) > 22 && string(d[14:22]) == "sport\":\"" && string(d[6:14]) == "ork.tran" && string(d[0:8]) == ",\"networ" {
 		if v, n := scanText(d[21:]); n > 0 {
 			e.Network.Transport, d = v, d[21+n:]
+		}
+	}
+	return d
+}
+
+func appendDevice(dst []byte, e *Event) []byte {
+	if e.Host.Name != "" {
+		dst = AppendString(append(dst, ",\"host.name\":"...), e.Host.Name)
+	}
+	if e.Host.ContainerID != "" {
+		dst = AppendString(append(dst, ",\"container.id\":"...), e.Host.ContainerID)
+	}
+	if e.Host.ContainerName != "" {
+		dst = AppendString(append(dst, ",\"container.name\":"...), e.Host.ContainerName)
+	}
+	if e.Host.Namespace != "" {
+		dst = AppendString(append(dst, ",\"orchestrator.namespace\":"...), e.Host.Namespace)
+	}
+	if e.Host.Pod != "" {
+		dst = AppendString(append(dst, ",\"orchestrator.resource.name\":"...), e.Host.Pod)
+	}
+	if e.Process.Name != "" {
+		dst = AppendString(append(dst, ",\"process.name\":"...), e.Process.Name)
+	}
+	if e.Process.CommandLine != "" {
+		dst = AppendString(append(dst, ",\"process.command_line\":"...), e.Process.CommandLine)
+	}
+	if e.Process.Executable != "" {
+		dst = AppendString(append(dst, ",\"process.executable\":"...), e.Process.Executable)
+	}
+	if e.Process.WorkingDirectory != "" {
+		dst = AppendString(append(dst, ",\"process.working_directory\":"...), e.Process.WorkingDirectory)
+	}
+	if n, known := e.Process.PID.Get(); known {
+		dst = strconv.AppendUint(append(dst, ",\"process.pid\":"...), n, 10)
+	}
+	if e.Process.Parent != "" {
+		dst = AppendString(append(dst, ",\"process.parent.name\":"...), e.Process.Parent)
+	}
+	if len(e.Process.Ancestors) > 0 {
+		dst = appendStrings(append(dst, ",\"process.ancestors\":"...), e.Process.Ancestors)
+	}
+	if e.Process.UpperLayer {
+		dst = append(dst, ",\"process.upper_layer\":true"...)
+	}
+	if e.File.Path != "" {
+		dst = AppendString(append(dst, ",\"file.path\":"...), e.File.Path)
+	}
+	if n, known := e.File.Size.Get(); known {
+		dst = strconv.AppendUint(append(dst, ",\"file.size\":"...), n, 10)
+	}
+	if e.User.Name != "" {
+		dst = AppendString(append(dst, ",\"user.name\":"...), e.User.Name)
+	}
+	if e.User.ID != "" {
+		dst = AppendString(append(dst, ",\"user.id\":"...), e.User.ID)
+	}
+	if e.Rule.Name != "" {
+		dst = AppendString(append(dst, ",\"rule.name\":"...), e.Rule.Name)
+	}
+	if e.Rule.Priority != "" {
+		dst = AppendString(append(dst, ",\"rule.priority\":"...), e.Rule.Priority)
+	}
+	if len(e.Rule.Tags) > 0 {
+		dst = appendStrings(append(dst, ",\"rule.tags\":"...), e.Rule.Tags)
+	}
+	if e.Source.IP.IsValid() {
+		dst = append(e.Source.IP.AppendTo(append(dst, ",\"source.ip\":\""...)), '"')
+	}
+	if n, known := e.Source.Port.Get(); known {
+		dst = strconv.AppendUint(append(dst, ",\"source.port\":"...), n, 10)
+	}
+	if e.Destination.IP.IsValid() {
+		dst = append(e.Destination.IP.AppendTo(append(dst, ",\"destination.ip\":\""...)), '"')
+	}
+	if n, known := e.Destination.Port.Get(); known {
+		dst = strconv.AppendUint(append(dst, ",\"destination.port\":"...), n, 10)
+	}
+	if e.Destination.Domain != "" {
+		dst = AppendString(append(dst, ",\"destination.domain\":"...), e.Destination.Domain)
+	}
+	if e.Network.Transport != "" {
+		dst = AppendString(append(dst, ",\"network.transport\":"...), e.Network.Transport)
+	}
+	if e.Device.Name != "" {
+		dst = AppendString(append(dst, ",\"device.name\":"...), e.Device.Name)
+	}
+	if e.Device.Manufacturer != "" {
+		dst = AppendString(append(dst, ",\"device.manufacturer\":"...), e.Device.Manufacturer)
+	}
+	if e.Device.Model != "" {
+		dst = AppendString(append(dst, ",\"device.model.name\":"...), e.Device.Model)
+	}
+	if e.Device.ModelID != "" {
+		dst = AppendString(append(dst, ",\"device.model.identifier\":"...), e.Device.ModelID)
+	}
+	if e.Device.Serial != "" {
+		dst = AppendString(append(dst, ",\"device.serial_number\":"...), e.Device.Serial)
+	}
+	return dst
+}
+
+func scanDevice(d []byte, e *Event) []byte {
+	if len(d) > 14 && string(d[6:14]) == ".name\":\"" && string(d[0:8]) == ",\"host.n" {
+		if v, n := scanText(d[13:]); n > 0 {
+			e.Host.Name, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 17 && string(d[9:17]) == "er.id\":\"" && string(d[1:9]) == "\"contain" && string(d[0:8]) == ",\"contai" {
+		if v, n := scanText(d[16:]); n > 0 {
+			e.Host.ContainerID, d = v, d[16+n:]
+		}
+	}
+	if len(d) > 19 && string(d[11:19]) == ".name\":\"" && string(d[3:11]) == "ontainer" && string(d[0:8]) == ",\"contai" {
+		if v, n := scanText(d[18:]); n > 0 {
+			e.Host.ContainerName, d = v, d[18+n:]
+		}
+	}
+	if len(d) > 27 && string(d[19:27]) == "space\":\"" && string(d[11:19]) == "tor.name" && string(d[3:11]) == "rchestra" && string(d[0:8]) == ",\"orches" {
+		if v, n := scanText(d[26:]); n > 0 {
+			e.Host.Namespace, d = v, d[26+n:]
+		}
+	}
+	if len(d) > 31 && string(d[23:31]) == ".name\":\"" && string(d[15:23]) == "resource" && string(d[7:15]) == "strator." && string(d[0:8]) == ",\"orches" {
+		if v, n := scanText(d[30:]); n > 0 {
+			e.Host.Pod, d = v, d[30+n:]
+		}
+	}
+	if len(d) > 17 && string(d[9:17]) == ".name\":\"" && string(d[1:9]) == "\"process" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanText(d[16:]); n > 0 {
+			e.Process.Name, d = v, d[16+n:]
+		}
+	}
+	if len(d) > 25 && string(d[17:25]) == "_line\":\"" && string(d[9:17]) == ".command" && string(d[1:9]) == "\"process" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanText(d[24:]); n > 0 {
+			e.Process.CommandLine, d = v, d[24+n:]
+		}
+	}
+	if len(d) > 23 && string(d[15:23]) == "table\":\"" && string(d[7:15]) == "ss.execu" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanText(d[22:]); n > 0 {
+			e.Process.Executable, d = v, d[22+n:]
+		}
+	}
+	if len(d) > 30 && string(d[22:30]) == "ctory\":\"" && string(d[14:22]) == "ing_dire" && string(d[6:14]) == "ess.work" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanText(d[29:]); n > 0 {
+			e.Process.WorkingDirectory, d = v, d[29+n:]
+		}
+	}
+	if len(d) > 15 && string(d[7:15]) == "ss.pid\":" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanCount(d[15:]); n > 0 {
+			e.Process.PID, d = v, d[15+n:]
+		}
+	}
+	if len(d) > 24 && string(d[16:24]) == ".name\":\"" && string(d[8:16]) == "s.parent" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanText(d[23:]); n > 0 {
+			e.Process.Parent, d = v, d[23+n:]
+		}
+	}
+	if len(d) > 22 && string(d[14:22]) == "stors\":[" && string(d[6:14]) == "ess.ance" && string(d[0:8]) == ",\"proces" {
+		if v, n := scanList(d[21:], e.Process.Ancestors, scanText); n > 0 {
+			e.Process.Ancestors, d = v, d[21+n:]
+		}
+	}
+	if len(d) > 27 && string(d[19:27]) == "er\":true" && string(d[11:19]) == "pper_lay" && string(d[3:11]) == "rocess.u" && string(d[0:8]) == ",\"proces" {
+		e.Process.UpperLayer, d = true, d[27:]
+	}
+	if len(d) > 14 && string(d[6:14]) == ".path\":\"" && string(d[0:8]) == ",\"file.p" {
+		if v, n := scanText(d[13:]); n > 0 {
+			e.File.Path, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 13 && string(d[5:13]) == "e.size\":" && string(d[0:8]) == ",\"file.s" {
+		if v, n := scanCount(d[13:]); n > 0 {
+			e.File.Size, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 14 && string(d[6:14]) == ".name\":\"" && string(d[0:8]) == ",\"user.n" {
+		if v, n := scanText(d[13:]); n > 0 {
+			e.User.Name, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 12 && string(d[4:12]) == "er.id\":\"" && string(d[0:8]) == ",\"user.i" {
+		if v, n := scanText(d[11:]); n > 0 {
+			e.User.ID, d = v, d[11+n:]
+		}
+	}
+	if len(d) > 14 && string(d[6:14]) == ".name\":\"" && string(d[0:8]) == ",\"rule.n" {
+		if v, n := scanText(d[13:]); n > 0 {
+			e.Rule.Name, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 18 && string(d[10:18]) == "ority\":\"" && string(d[2:10]) == "rule.pri" && string(d[0:8]) == ",\"rule.p" {
+		if v, n := scanText(d[17:]); n > 0 {
+			e.Rule.Priority, d = v, d[17+n:]
+		}
+	}
+	if len(d) > 14 && string(d[6:14]) == ".tags\":[" && string(d[0:8]) == ",\"rule.t" {
+		if v, n := scanList(d[13:], e.Rule.Tags, scanText); n > 0 {
+			e.Rule.Tags, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 14 && string(d[6:14]) == "ce.ip\":\"" && string(d[0:8]) == ",\"source" {
+		if v, n := scanAddr(d[13:]); n > 0 {
+			e.Source.IP, d = v, d[13+n:]
+		}
+	}
+	if len(d) > 15 && string(d[7:15]) == "e.port\":" && string(d[0:8]) == ",\"source" {
+		if v, n := scanCount(d[15:]); n > 0 {
+			e.Source.Port, d = v, d[15+n:]
+		}
+	}
+	if len(d) > 19 && string(d[11:19]) == "on.ip\":\"" && string(d[3:11]) == "estinati" && string(d[0:8]) == ",\"destin" {
+		if v, n := scanAddr(d[18:]); n > 0 {
+			e.Destination.IP, d = v, d[18+n:]
+		}
+	}
+	if len(d) > 20 && string(d[12:20]) == "n.port\":" && string(d[4:12]) == "stinatio" && string(d[0:8]) == ",\"destin" {
+		if v, n := scanCount(d[20:]); n > 0 {
+			e.Destination.Port, d = v, d[20+n:]
+		}
+	}
+	if len(d) > 23 && string(d[15:23]) == "omain\":\"" && string(d[7:15]) == "nation.d" && string(d[0:8]) == ",\"destin" {
+		if v, n := scanText(d[22:]); n > 0 {
+			e.Destination.Domain, d = v, d[22+n:]
+		}
+	}
+	if len(d) > 22 && string(d[14:22]) == "sport\":\"" && string(d[6:14]) == "ork.tran" && string(d[0:8]) == ",\"networ" {
+		if v, n := scanText(d[21:]); n > 0 {
+			e.Network.Transport, d = v, d[21+n:]
+		}
+	}
+	if len(d) > 16 && string(d[8:16]) == ".name\":\"" && string(d[0:8]) == ",\"device" {
+		if v, n := scanText(d[15:]); n > 0 {
+			e.Device.Name, d = v, d[15+n:]
+		}
+	}
+	if len(d) > 24 && string(d[16:24]) == "turer\":\"" && string(d[8:16]) == ".manufac" && string(d[0:8]) == ",\"device" {
+		if v, n := scanText(d[23:]); n > 0 {
+			e.Device.Manufacturer, d = v, d[23+n:]
+		}
+	}
+	if len(d) > 22 && string(d[14:22]) == ".name\":\"" && string(d[6:14]) == "ce.model" && string(d[0:8]) == ",\"device" {
+		if v, n := scanText(d[21:]); n > 0 {
+			e.Device.Model, d = v, d[21+n:]
+		}
+	}
+	if len(d) > 28 && string(d[20:28]) == "ifier\":\"" && string(d[12:20]) == "el.ident" && string(d[4:12]) == "vice.mod" && string(d[0:8]) == ",\"device" {
+		if v, n := scanText(d[27:]); n > 0 {
+			e.Device.ModelID, d = v, d[27+n:]
+		}
+	}
+	if len(d) > 25 && string(d[17:25]) == "umber\":\"" && string(d[9:17]) == "serial_n" && string(d[1:9]) == "\"device." && string(d[0:8]) == ",\"device" {
+		if v, n := scanText(d[24:]); n > 0 {
+			e.Device.Serial, d = v, d[24+n:]
 		}
 	}
 	return d

@@ -123,6 +123,7 @@ type Event struct {
 	Host                Host
 	Process             Process
 	Rule                Rule
+	Device              Device
 	User                User
 	Cloud               Cloud
 	Object              Object
@@ -299,6 +300,15 @@ type Host struct {
 	ContainerName string
 	Namespace     string // Kubernetes namespace
 	Pod           string // Kubernetes pod
+}
+
+// Device is a storage device that was attached or mounted.
+type Device struct {
+	Name         string // its node: /dev/sdb, /dev/sdb1
+	Manufacturer string
+	Model        string
+	ModelID      string // USB vendor and product, as 0781:5581
+	Serial       string
 }
 
 // Process is the process that acted.

@@ -272,7 +272,13 @@ var fieldsOf = [kindCount][]Field{
 	}),
 	KindProcess: join(onHost),
 	KindFile:    join(onHost),
-	KindDevice:  join(onHost),
+	KindDevice: join(onHost, []Field{
+		str("device.name", "node of the storage device", func(e *Event) *string { return &e.Device.Name }),
+		str("device.manufacturer", "", func(e *Event) *string { return &e.Device.Manufacturer }),
+		str("device.model.name", "", func(e *Event) *string { return &e.Device.Model }),
+		str("device.model.identifier", "USB vendor:product, hexadecimal", func(e *Event) *string { return &e.Device.ModelID }),
+		str("device.serial_number", "", func(e *Event) *string { return &e.Device.Serial }),
+	}),
 	KindObject: join(place, actor, []Field{
 		str("object.bucket", "", func(e *Event) *string { return &e.Object.Bucket }),
 		str("object.key", "", func(e *Event) *string { return &e.Object.Key }),
