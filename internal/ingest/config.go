@@ -11,6 +11,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/internal/config"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/capture"
 	"github.com/ebbwatch/ebbwatch/internal/ingest/input"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/hostlog"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 )
@@ -82,7 +83,7 @@ type Source struct {
 	// and sensor.
 	Realm string `yaml:"realm"`
 	// Format is what files hold whose content does not tell: zeek, vpcflow,
-	// resolver, falco, cloudtrail, gcp, ecs or pcap.
+	// resolver, falco, hostlog, cloudtrail, gcp, ecs or pcap.
 	Format string `yaml:"format"`
 	// Columns are those of flow log lines without a header, as in the AWS
 	// API: ${version} ${account-id} …
@@ -90,6 +91,16 @@ type Source struct {
 	// Lateness replaces the usual lateness of the source (lateness.go).
 	Lateness time.Duration `yaml:"lateness"`
 	Zeek     ZeekSource    `yaml:"zeek"`
+	HostLog  HostLogSource `yaml:"hostlog"`
+}
+
+// HostLogSource says what the lines of a host's log do not.
+type HostLogSource struct {
+	// Zone is the time zone of lines that name none, in IANA's words; empty
+	// is UTC.
+	Zone string `yaml:"zone"`
+	// Host is the machine of audit records that name none.
+	Host string `yaml:"host"`
 }
 
 // ZeekSource says how a site's Zeek differs from the stock one.
@@ -165,12 +176,15 @@ func (c *Config) Validate() error {
 		}
 		seen[s.id()] = i
 		if _, ok := input.Hint(s.Format); s.Format != "" && !ok {
-			bad(key+".format", "%q is not zeek, vpcflow, resolver, falco, cloudtrail, gcp, ecs or pcap", s.Format)
+			bad(key+".format", "%q is not zeek, vpcflow, resolver, falco, hostlog, cloudtrail, gcp, ecs or pcap", s.Format)
 		}
 		if s.Columns != "" {
 			if _, err := vpcflow.NewFormat(s.Columns); err != nil {
 				bad(key+".columns", "%v", err)
 			}
+		}
+		if _, err := time.LoadLocation(s.HostLog.Zone); err != nil {
+			bad(key+".hostlog.zone", "%v", err)
 		}
 		if s.Lateness < 0 {
 			bad(key+".lateness", "is negative")
@@ -245,9 +259,14 @@ func (c *Config) all() []Source {
 
 func (s *Source) options(c *Config) input.Options {
 	hint, _ := input.Hint(s.Format)
+	zone, err := time.LoadLocation(s.HostLog.Zone)
+	if err != nil {
+		zone = time.UTC // Validate has said so
+	}
 	return input.Options{
 		Hint: hint, Columns: s.Columns, MaxLine: c.MaxLine,
-		Zeek:   zeek.Options{FieldNames: s.Zeek.FieldNames, Columns: s.Zeek.Columns, Separator: s.Zeek.Separator},
-		Limits: input.Limits{Bytes: c.MaxExpanded, Ratio: c.MaxRatio},
+		Zeek:    zeek.Options{FieldNames: s.Zeek.FieldNames, Columns: s.Zeek.Columns, Separator: s.Zeek.Separator},
+		HostLog: hostlog.Options{Location: zone, Host: s.HostLog.Host},
+		Limits:  input.Limits{Bytes: c.MaxExpanded, Ratio: c.MaxRatio},
 	}
 }

@@ -22,7 +22,7 @@ var kinds = []Kind{
 	{"ingest-zeek", "zeek", "zeek_ingestion", []string{topic.Network}, []input.Format{input.ZeekTSV, input.ZeekJSON, input.ECS}},
 	{"ingest-flow", "vpcflow", "flow_ingestion", []string{topic.Network}, []input.Format{input.VPCFlow, input.VPCFlowParquet, input.Resolver, input.ECS}},
 	{"ingest-packet", "packet", "packet_ingestion", []string{topic.Network}, []input.Format{input.Pcap, input.PcapNG}},
-	{"ingest-falco", "falco", "falco_ingestion", []string{topic.Host}, []input.Format{input.Falco}},
+	{"ingest-falco", "falco", "falco_ingestion", []string{topic.Host}, []input.Format{input.Falco, input.HostLog}},
 	{"ingest-cloudtrail", "cloudtrail", "cloudtrail_ingestion", []string{topic.Cloud}, []input.Format{input.CloudTrail}},
 	{"ingest-gcp", "gcp", "gcp_ingestion", []string{topic.Network, topic.Cloud}, []input.Format{input.GCPLog}},
 }

@@ -17,11 +17,12 @@ const (
 	Resolver // query logs of the Route 53 resolver
 	GCPLog   // log entries and findings of Google Cloud
 	ECS      // documents that a shipper has normalised
+	HostLog  // kernel lines in syslog or the journal, records of auditd
 )
 
 var formatNames = [...]string{
 	Unknown: "unknown", Pcap: "pcap", PcapNG: "pcapng", ZeekTSV: "zeek-tsv", ZeekJSON: "zeek-json", VPCFlow: "vpcflow",
-	VPCFlowParquet: "vpcflow-parquet", Resolver: "resolver", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log", ECS: "ecs",
+	VPCFlowParquet: "vpcflow-parquet", Resolver: "resolver", CloudTrail: "cloudtrail", Falco: "falco", GCPLog: "gcp-log", ECS: "ecs", HostLog: "hostlog",
 }
 
 // String returns the name of the format.
@@ -36,10 +37,10 @@ func (f Format) String() string {
 func (f Format) Readable() bool { return f != Unknown }
 
 // Lines reports whether the format can come record by record, as lines and
-// messages do.
+// messages do. Lines of a host's log make an event together: they need a file.
 func (f Format) Lines() bool {
 	switch f {
-	case Unknown, Pcap, PcapNG, VPCFlowParquet:
+	case Unknown, Pcap, PcapNG, VPCFlowParquet, HostLog:
 		return false
 	default:
 		return true
@@ -49,7 +50,7 @@ func (f Format) Lines() bool {
 // hints are the names that a configuration may give for files whose content
 // does not tell what they are.
 var hints = map[string]Format{
-	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap, "resolver": Resolver, "gcp": GCPLog, "ecs": ECS,
+	"zeek": ZeekTSV, "vpcflow": VPCFlow, "cloudtrail": CloudTrail, "falco": Falco, "pcap": Pcap, "resolver": Resolver, "gcp": GCPLog, "ecs": ECS, "hostlog": HostLog,
 }
 
 // Hint returns the format that a configuration names, and whether it is one.

@@ -13,6 +13,7 @@ import (
 	"github.com/ebbwatch/ebbwatch/pkg/decode/ecs"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/falco"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/gcp"
+	"github.com/ebbwatch/ebbwatch/pkg/decode/hostlog"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/resolver"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/vpcflow"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
@@ -57,7 +58,10 @@ type Options struct {
 	// API writes them.
 	Columns string
 	// Zeek configures the decoder of Zeek logs; its Path is the file's.
-	Zeek    zeek.Options
+	Zeek zeek.Options
+	// HostLog configures the decoder of host logs; without a Reference it is
+	// the time of the file's last change.
+	HostLog hostlog.Options
 	Limits  Limits
 	MaxLine int
 }
@@ -119,7 +123,7 @@ func SniffHead(head []byte, o Options) Kind {
 	k.Prefix = head[:min(len(head), PrefixBytes)]
 	k.Lines = bytes.IndexByte(head, '\n') >= 0
 	switch k.Format {
-	case ZeekTSV, ZeekJSON, Falco:
+	case ZeekTSV, ZeekJSON, Falco, HostLog:
 		k.byLine = true
 	case VPCFlow, Resolver:
 		k.byLine = !documentStream(head)
@@ -144,6 +148,13 @@ func recordLines(head []byte) bool {
 // Open begins to read a file at a position. The reader closes it.
 func Open(f *os.File, k Kind, o Options, at Position) (Reader, error) {
 	o.normalise()
+	if k.Format == HostLog && o.HostLog.Reference.IsZero() {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("time of the last change: %w", err)
+		}
+		o.HostLog.Reference = info.ModTime()
+	}
 	if k.Format == Unknown && k.Compression != Plain && len(k.Prefix) == 0 {
 		// Nothing, compressed: that is no record. Or not even that.
 		x := newExpander(f, k.Compression, o.Limits)
@@ -237,6 +248,8 @@ func lineDecoder(f Format, o Options) (decode.Lines, error) {
 		return gcp.New(), nil
 	case ECS:
 		return ecs.New(), nil
+	case HostLog:
+		return hostlog.New(o.HostLog), nil
 	default:
 		z := o.Zeek
 		z.Path, z.MaxLine = o.Name, o.MaxLine

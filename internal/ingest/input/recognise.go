@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebbwatch/ebbwatch/pkg/decode/hostlog"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/rawjson"
 	"github.com/ebbwatch/ebbwatch/pkg/decode/zeek"
 )
@@ -51,8 +52,20 @@ var magics = []struct {
 	{"PAR1", VPCFlowParquet},
 }
 
-// formatOf recognises decompressed content.
+// formatOf recognises decompressed content. A host's log is what nothing else
+// is: lines of syslog may hold anything.
 func formatOf(name string, head []byte) Format {
+	if f := ownFormat(name, head); f != Unknown {
+		return f
+	}
+	if hostlog.Recognise(head) {
+		return HostLog
+	}
+	return Unknown
+}
+
+// ownFormat recognises content that has a form of its own.
+func ownFormat(name string, head []byte) Format {
 	for _, m := range magics {
 		if bytes.HasPrefix(head, []byte(m.magic)) {
 			return m.f
