@@ -20,7 +20,7 @@ func (c *tally) Dead(string, []byte, event.Origin) { c.n++ }
 // Whatever a file holds, reading it ends, and resuming it in the middle gives
 // what was left.
 func FuzzRead(f *testing.F) {
-	seeds := []string{connJSON, zeekTSV, flowText + flowRecord, trail, alert, "PAR1", "\xd4\xc3\xb2\xa1", "\x1f\x8b\x08\x00", "\x28\xb5\x2f\xfd\x00"}
+	seeds := []string{connJSON, zeekTSV, flowText + flowRecord, trail, alert, kernLog, "PAR1", "\xd4\xc3\xb2\xa1", "\x1f\x8b\x08\x00", "\x28\xb5\x2f\xfd\x00"}
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}

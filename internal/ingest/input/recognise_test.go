@@ -22,6 +22,7 @@ const (
 	flowRecord = "2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20641 22 6 20 4249 1418530010 1418530070 ACCEPT OK\n"
 	trail      = `{"Records":[{"eventVersion":"1.08","userIdentity":{"type":"Root","accountId":"123456789012"},"eventTime":"2026-01-05T10:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","eventID":"a","recipientAccountId":"123456789012"}]}`
 	trailLine  = `{"eventVersion":"1.08","userIdentity":{"type":"Root","accountId":"123456789012"},"eventTime":"2026-01-05T10:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","eventID":"a","recipientAccountId":"123456789012"}` + "\n"
+	kernLog    = "Nov 24 10:00:03 h kernel: [   12.5] usb 1-1: Product: X\n"
 	alert      = `{"hostname":"n","output":"x","priority":"Notice","rule":"Launch Remote File Copy Tools in Container","source":"syscall","tags":["T1020"],"time":"2026-01-05T10:00:00.000000001Z","output_fields":{"proc.name":"scp"}}` + "\n"
 )
 
@@ -71,6 +72,15 @@ func TestRecogniseByContent(t *testing.T) {
 		"ecs":                     {"x", `{"@timestamp":"2026-01-05T10:00:00Z","ecs":{"version":"8.11"},"event":{"module":"suricata"},"source":{"ip":"10.0.0.1"}}`, input.ECS},
 		"ecs, dotted":             {"x", `{"@timestamp":"2026-01-05T10:00:00Z","source.ip":"10.0.0.1","message":"1,2026/01/05 10:00:00,x"}`, input.ECS},
 		"ecs, no network":         {"x", `{"@timestamp":"2026-01-05T10:00:00Z","event":{"dataset":"system.auth"},"user":{"name":"a"}}`, input.ECS},
+		"kernel log":              {"x", kernLog, input.HostLog},
+		"kernel log, iso":         {"x", "2026-11-24T10:00:00.5+01:00 h kernel: [ 12.5] usb 1-1: Product: X\n", input.HostLog},
+		"kernel log, rfc 5424":    {"x", "<6>1 2026-11-24T10:00:00Z h kernel - - - usb 1-1: Product: X\n", input.HostLog},
+		"kernel in mixed syslog":  {"x", "Nov 24 10:00:00 h sshd[1]: a\nNov 24 10:00:01 h cron: b\nNov 24 10:00:01 h cron: c\nNov 24 10:00:02 h cron: d\n" + kernLog, input.HostLog},
+		"journal":                 {"x", `{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1795514400000000","_HOSTNAME":"h","MESSAGE":"a"}` + "\n", input.HostLog},
+		"audit":                   {"x", "type=DAEMON_START msg=audit(1795514400.123:1): op=start\n", input.HostLog},
+		"audit, node":             {"x", "node=h type=SYSCALL msg=audit(1795514400.123:1): arch=c000003e\n", input.HostLog},
+		"syslog without a kernel": {"x", "Nov 24 10:00:00 h sshd[1]: a\nNov 24 10:00:01 h cron: b\n", input.Unknown},
+		"no audit":                {"x", "type=SYSCALL of a form\n", input.Unknown},
 		"one foreign line":        {"x", "hello\n" + alert, input.Falco},
 		"text":                    {"x", "some text\nand more\nand more\nand more\n", input.Unknown},
 		"other json":              {"x", `{"a":1,"rule":2}`, input.Unknown},

@@ -82,7 +82,7 @@ func (d *Decoder) auditRecord(s, host string) (outcome, string) {
 		if at < 0 {
 			return ignored(ignoredAudit)
 		}
-		d.audit[at].cwd = kept(untrusted(fieldOf(rest, "cwd")), maxText)
+		d.mount(at, host, id).cwd = kept(untrusted(fieldOf(rest, "cwd")), maxText)
 	case "PROCTITLE":
 		args := untrusted(fieldOf(rest, "proctitle"))
 		if at < 0 && !mountsDisk(args) {
@@ -183,7 +183,7 @@ func (d *Decoder) mounted(m *mount) (outcome, string) {
 
 // mountOf returns the index of an event, -1 if nothing of it is kept.
 func (d *Decoder) mountOf(node, id string) int {
-	for i := len(d.audit) - 1; i >= 0; i-- {
+	for i := range d.audit {
 		if d.audit[i].id == id && d.audit[i].node == node {
 			return i
 		}
@@ -194,6 +194,7 @@ func (d *Decoder) mountOf(node, id string) int {
 // mount returns the event at an index, or a new one; where there are too many,
 // the oldest is forgotten.
 func (d *Decoder) mount(at int, node, id string) *mount {
+	d.state = nil
 	if at < 0 {
 		if len(d.audit) == maxMounts {
 			d.audit = append(d.audit[:0], d.audit[1:]...)

@@ -67,6 +67,8 @@ type Decoder struct {
 	id    [16]byte // the text of ID
 	ports []port   // oldest first
 	audit []mount  // oldest first
+	// state is the Header of what is kept; nil when that has changed since.
+	state []byte
 }
 
 var _ decode.Lines = (*Decoder)(nil)

@@ -65,6 +65,16 @@ func TestHeaderCarriesOn(t *testing.T) {
 			d.Line(bytes.TrimSuffix(line, []byte("\n")), event.Origin{Name: "host.log", Line: event.N(n)}, pieces)
 			header = d.Header()
 		}
+		d := hostlog.New(options())
+		decodeLines(d, in, decodetest.New(t))
+		followed := hostlog.New(options())
+		for line := range bytes.Lines(in) {
+			followed.Line(bytes.TrimSuffix(line, []byte("\n")), event.Origin{}, discard{})
+			followed.Header()
+		}
+		if !bytes.Equal(d.Header(), followed.Header()) {
+			t.Errorf("%s: a header that was asked for in between is\n%s\nnot\n%s", path, followed.Header(), d.Header())
+		}
 		if !bytes.Equal(whole.Out, pieces.Out) {
 			t.Errorf("%s: in one go\n%s\nin pieces\n%s", path, whole.Out, pieces.Out)
 		}
@@ -194,6 +204,8 @@ func TestBounds(t *testing.T) {
 // A log is mostly of other things: they cost no memory.
 func TestOtherLinesDoNotAllocate(t *testing.T) {
 	d, sink := hostlog.New(options()), discard{}
+	// A header that does not change is not made anew with each line.
+	d.Line([]byte("Nov 24 10:00:00 h kernel: usb 1-1: Product: X"), event.Origin{}, sink)
 	for _, line := range []string{
 		"Nov 24 10:00:00 h sshd[812]: Connection closed by 198.51.100.7",
 		"Nov 24 10:00:00 h kernel: [  12.345678] EXT4-fs (sda1): mounted filesystem with ordered data mode",
@@ -201,7 +213,7 @@ func TestOtherLinesDoNotAllocate(t *testing.T) {
 		"hello",
 	} {
 		text := []byte(line)
-		if n := testing.AllocsPerRun(100, func() { d.Line(text, event.Origin{}, sink) }); n > 0 {
+		if n := testing.AllocsPerRun(100, func() { d.Line(text, event.Origin{}, sink); d.Header() }); n > 0 {
 			t.Errorf("%s: %v allocations", line, n)
 		}
 	}

@@ -28,18 +28,16 @@ func (d *Decoder) header(s string) (h head, reason string) {
 		return h, reason
 	}
 	h.time = at
-	word, rest, ok := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	word, rest, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
 	if !strings.HasSuffix(word, ":") {
 		h.host = word
-		if word, rest, ok = strings.Cut(strings.TrimLeft(rest, " "), " "); word == "" {
+		if word, rest, _ = strings.Cut(strings.TrimLeft(rest, " "), " "); word == "" {
 			return h, decode.ReasonUnknownFormat
 		}
 	}
-	h.program, ok = strings.CutSuffix(word, ":")
-	if !ok {
-		h.program = "" // a message without a tag
+	if tag, ok := strings.CutSuffix(word, ":"); ok { // or a message without a tag
+		h.program, _, _ = strings.Cut(tag, "[")
 	}
-	h.program, _, _ = strings.Cut(h.program, "[")
 	h.message = strings.TrimLeft(rest, " ")
 	return h, ""
 }
@@ -152,8 +150,9 @@ func (d *Decoder) stamp(s string) (micros int64, rest, reason string) {
 		if micros <= 0 || micros > latest {
 			return 0, "", decode.ReasonValue
 		}
-		if t.After(d.ref) {
-			d.ref = t
+		// In steps, or Header would be another with each line.
+		if t.Sub(d.ref) > 24*time.Hour {
+			d.ref, d.state = t, nil
 		}
 		return micros, rest, ""
 	}

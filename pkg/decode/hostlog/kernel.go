@@ -100,7 +100,7 @@ func (d *Decoder) scsi(host, msg string) (outcome, string) {
 			// USB for sure, though the port did not speak.
 			d.port(host, "").scsi = strings.Clone(number)
 		} else {
-			d.ports[at].scsi = strings.Clone(number)
+			d.ports[at].scsi, d.state = strings.Clone(number), nil
 		}
 		return ignored(ignoredPort)
 	}
@@ -153,7 +153,7 @@ func (d *Decoder) disk(host, msg string) (outcome, string) {
 
 // portOf returns the index of a port, -1 if it is not known.
 func (d *Decoder) portOf(host, name string) int {
-	for i := len(d.ports) - 1; i >= 0; i-- {
+	for i := range d.ports {
 		if d.ports[i].name == name && d.ports[i].host == host {
 			return i
 		}
@@ -163,6 +163,7 @@ func (d *Decoder) portOf(host, name string) int {
 
 // port returns a port; where there are too many, the oldest is forgotten.
 func (d *Decoder) port(host, name string) *port {
+	d.state = nil
 	i := d.portOf(host, name)
 	if i < 0 || name == "" {
 		if len(d.ports) == maxPorts {
@@ -174,13 +175,16 @@ func (d *Decoder) port(host, name string) *port {
 	return &d.ports[i]
 }
 
-func (d *Decoder) forget(i int) { d.ports = append(d.ports[:i], d.ports[i+1:]...) }
+func (d *Decoder) forget(i int) {
+	d.ports, d.state = append(d.ports[:i], d.ports[i+1:]...), nil
+}
 
 // release takes the number of a SCSI host from the port that had it.
 func (d *Decoder) release(host, number string) {
 	for i := len(d.ports) - 1; i >= 0; i-- {
 		if p := &d.ports[i]; p.scsi == number && p.host == host {
-			if p.scsi = ""; p.name == "" {
+			p.scsi, d.state = "", nil
+			if p.name == "" {
 				d.forget(i)
 			}
 		}

@@ -11,6 +11,9 @@ func (d *Decoder) Header() []byte {
 	if len(d.ports) == 0 && len(d.audit) == 0 && !d.ref.After(d.opts.Reference) {
 		return nil
 	}
+	if d.state != nil {
+		return d.state
+	}
 	var b []byte
 	add := func(fields ...string) {
 		for i, f := range fields {
@@ -33,12 +36,13 @@ func (d *Decoder) Header() []byte {
 		add("mount", m.node, m.id, flag(m.call), flag(m.titled), flag(m.done), m.success, strconv.Itoa(m.items), strconv.Itoa(m.paths),
 			m.device, m.folder, m.cwd, m.comm, m.exe, m.pid, m.user, m.userName, m.command)
 	}
+	d.state = b
 	return b
 }
 
 // SetHeader implements decode.Lines. What is not of this package is passed over.
 func (d *Decoder) SetHeader(header []byte) {
-	d.ref, d.ports, d.audit = d.opts.Reference, nil, nil
+	d.ref, d.ports, d.audit, d.state = d.opts.Reference, nil, nil, nil
 	for line := range strings.Lines(string(header)) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		switch {
