@@ -228,8 +228,8 @@ func isMount(rest string) bool {
 }
 
 // numbers are those of mount(2) by architecture as auditd writes it (x86-64,
-// i386, arm, aarch64, ppc64le, s390x); from the kernel's tables, seen in
-// records for the first only.
+// i386, arm, aarch64, ppc64le, s390x); seen in records for the first
+// only.
 var numbers = map[string]string{
 	"c000003e": "165", "40000003": "21", "40000028": "21", "c00000b7": "40", "c0000015": "21", "80000016": "21",
 }

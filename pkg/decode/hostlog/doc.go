@@ -11,13 +11,11 @@
 //   - Kernel lines in syslog's old form (RFC 3164), with and without the
 //     uptime in brackets and with fractions of seconds (journalctl -o
 //     short-precise): many reports on kernel mailing lists and in bug
-//     trackers, of kernels 2.6 to 6.x, both of usb-storage and of uas. Sure.
-//     The oldest wording ("Attached scsi removable disk sdb", before 2.6.25)
-//     is not read.
+//     trackers, old and new, both of usb-storage and of uas. Sure. The oldest
+//     wording (2006: "Attached scsi removable disk sdb") is not read.
 //   - The same with ISO 8601 times (rsyslog's high-precision form, journalctl
-//     -o short-iso, whose zone has no colon): from usbrip's issue 15 and
-//     its reader; the times are sure, whole kernel lines in that form were not
-//     seen.
+//     -o short-iso, whose zone has no colon): usbrip's issue 15 names the
+//     option; one kernel line in another tool's test. Fairly sure.
 //   - RFC 5424: by the standard; no kernel line in that form was seen.
 //   - The journal as JSON (journalctl -o json): whole records of kernel
 //     messages about USB devices, with _KERNEL_SUBSYSTEM and _KERNEL_DEVICE,
@@ -25,19 +23,20 @@
 //     message, the time, the host and the identifier are used.
 //   - auditd, mount(2): a whole event (SYSCALL, CWD, PATH, PROCTITLE) stands in
 //     linux-audit/audit-userspace issue 325, in ausearch's order, the last
-//     record first; both orders are read. There items=1: a RAM file system has
+//     record first; both orders are read. It is of a RAM file system, which has
 //     a PATH of its folder only. That a block device has one of its own is
-//     from readers of such logs and the kernel's source (lookup_bdev). Quite
-//     sure. The enriched form (a byte 0x1D, then ARCH= SYSCALL= AUID=) is from
-//     auditd's own description. The node= prefix is from Wazuh's tests.
+//     taken from another reader of such logs, and no whole record of one was
+//     seen; where it has none, the command line names the device. Fairly sure.
+//     The enriched form (a byte 0x1D, then ARCH= SYSCALL= AUID=) is from
+//     another reader's tests, the node= prefix from Wazuh's. Records inside of
+//     syslog's lines (audispd) were not seen.
 //
 // Not read, for a reason:
 //
 //   - udevadm monitor: its blocks have neither a date nor a host (the number
 //     in brackets counts from boot), so no event can be made of them.
 //   - Mounts by fsopen, fsconfig and move_mount, which mount(8) of util-linux
-//     2.39 and later uses (issue 325): no record of these was seen, and by the
-//     kernel's source move_mount tells the folder and not the device. The
+//     2.39 and later uses (issue 325): no record of these was seen. The
 //     kernel's lines about the disk are not concerned.
 //   - ausearch -i, whose times and names depend on the language.
 //

@@ -69,7 +69,7 @@ func (d *Decoder) usb(host, msg string) (outcome, string) {
 }
 
 // scsi takes a message of a SCSI host. Which port it belongs to is said by
-// "host6: usb-storage 1-1:1.0" (before 3.13 "6 : usb-storage 1-1:1.0"). Of
+// "host6: usb-storage 1-1:1.0" (of older kernels "6 : usb-storage 1-1:1.0"). Of
 // "host6: uas" it is not said: it is taken for the port that spoke last and
 // has none.
 func (d *Decoder) scsi(host, msg string) (outcome, string) {
