@@ -80,8 +80,11 @@ func (s *Set) same(f *File) bool {
 	if f.size < f.at.Offset {
 		return false
 	}
-	head, err := f.beginning(f.print.span)
-	return err != nil || f.print.matches(head) // what cannot be read now is judged later
+	// What was read may be no more than a header that many have: what else is
+	// known of the beginning must be there as well, or the fingerprint would go
+	// on with the one content while the position moves in the other.
+	head, err := f.beginning(max(f.print.span, len(f.prefix)))
+	return err != nil || f.print.matches(head) && bytes.HasPrefix(head, f.prefix) // what cannot be read now is judged later
 }
 
 // beginning reads the first n bytes of a plain file.

@@ -342,6 +342,31 @@ func TestRotations(t *testing.T) {
 	}
 }
 
+// A file of which only a part of the header was read gives way to another in its
+// place, with the same inode and the same beginning of the header.
+func TestHeaderInCommon(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := &writer{t: t, path: filepath.Join(dir, "conn.log"), tsv: true}
+	f := follow(t, tail.Config{Paths: []string{dir}})
+	defer f.set.Close()
+	w.lines(20)
+	f.limit = 5 // ends before the header says when the log was opened
+	f.poll()
+	w.copyTruncate(filepath.Join(dir, "conn.0001.log"))
+	compress(t, filepath.Join(dir, "conn.0001.log"))
+	w.lines(40)
+	f.now = f.now.Add(time.Second)
+	f.limit = 7
+	f.poll()
+	f.crash()
+	w.close()
+	f.limit = 0
+	f.rest()
+	slices.SortStableFunc(f.ids, func(a, b string) int { return number(a) - number(b) })
+	f.want(w.ids, nil)
+}
+
 // Any sequence of writing, rotating, compressing, reading and crashing gives
 // every line once, in order.
 func TestAnySequence(t *testing.T) {
