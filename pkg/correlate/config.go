@@ -2,9 +2,11 @@ package correlate
 
 import (
 	"math"
+	"time"
 
 	"github.com/ebbwatch/ebbwatch/pkg/alert"
 	"github.com/ebbwatch/ebbwatch/pkg/detect"
+	"github.com/ebbwatch/ebbwatch/pkg/signal"
 	"github.com/ebbwatch/ebbwatch/pkg/site"
 )
 
@@ -31,7 +33,7 @@ const (
 	// held where no watermark shows that its day is over.
 	heldSlack = hour
 	// maxDeployment is how long a deployment may excuse staging.
-	maxDeployment = 30 * minute
+	maxDeployment = int64(signal.MaxDeployment / time.Microsecond)
 	// graveTime is how long, in append time, the revision of a forgotten alert
 	// is remembered.
 	graveTime = 30 * day

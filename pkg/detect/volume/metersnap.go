@@ -234,10 +234,13 @@ func (m *meter) Weight() int {
 
 func proofWeight(list []proof) (n int) {
 	for i := range list {
-		n += 96 + len(list[i].ev.Record)
+		n += evidenceWeight(&list[i].ev)
 	}
 	return n
 }
+
+// evidenceWeight is about what a piece of evidence takes when it is written.
+func evidenceWeight(ev *signal.Evidence) int { return 96 + len(ev.Record) }
 
 // Size implements detect.Sized.
 func (m *meter) Size() int {

@@ -39,7 +39,7 @@ func (l *ledger) Size() int {
 // window, a cell and a connection are measured; a pair that is kept small counts
 // as one that is open, for that is what is written.
 func (l *ledger) Weight() int {
-	const perPair, perCell, perConn, perPoint, perProof = 115, 45, 60, 12, 96
+	const perPair, perCell, perConn, perPoint = 115, 45, 60, 12
 	n := 40 + 12*len(l.seen.list) + 12*len(l.spent.list) + perPair*(l.pairs.len()+len(l.small.pairs)) + perCell*len(l.small.cells)
 	for _, p := range l.pairs.all {
 		n += len(p.key.name)
@@ -52,7 +52,7 @@ func (l *ledger) Weight() int {
 		}
 		for i := range p.ws.List {
 			for j := range p.ws.List[i].Value.evidence {
-				n += perProof + len(p.ws.List[i].Value.evidence[j].Record)
+				n += evidenceWeight(&p.ws.List[i].Value.evidence[j])
 			}
 		}
 	}
